@@ -1,0 +1,60 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { expandWgsl } from "../scripts/wgsl.mjs";
+
+describe("expandWgsl", () => {
+  let root: string;
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), "tilegrad-wgsl-"));
+    mkdirSync(join(root, "lib"));
+  });
+  afterEach(() => rmSync(root, { recursive: true }));
+
+  const expand = (files: Record<string, string>) => {
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(root, name), text);
+    return expandWgsl(join(root, "x.wgsl"), root);
+  };
+
+  it("leaves a file without use lines as it is", () => {
+    const text = "// a\nfn f() {}\n";
+    expect(expand({ "x.wgsl": text }).text).toBe(text);
+  });
+
+  it("includes each snippet once, recursively, with the way back to its lines", () => {
+    const { text, files } = expand({
+      "x.wgsl": "// head\n//! use b\n//! use a\nfn x() {}\n",
+      "lib/a.wgsl": "fn a() {}\n",
+      "lib/b.wgsl": "//! use a\nfn b() {}\n",
+    });
+    expect(text.split("\n")).toEqual([
+      "// head",
+      "//# lib/b.wgsl:1",
+      "//# lib/a.wgsl:1",
+      "fn a() {}",
+      "//# lib/b.wgsl:2",
+      "fn b() {}",
+      "//# x.wgsl:3",
+      "fn x() {}",
+      "",
+    ]);
+    expect(files).toEqual(["x.wgsl", "lib/b.wgsl", "lib/a.wgsl"].map((name) => join(root, name)));
+  });
+
+  it("survives snippets that use each other", () => {
+    const files = {
+      "lib/a.wgsl": "//! use b\nfn a() {}\n",
+      "lib/b.wgsl": "//! use a\nfn b() {}\n",
+    };
+    expect(expand({ "x.wgsl": "//! use a\n", ...files }).text).toMatch(/fn b.*fn a/s);
+  });
+
+  it("names file and line of a snippet that is not there", () => {
+    expect(() => expand({ "x.wgsl": "\n//! use nope\n" })).toThrow('x.wgsl:2: no snippet "nope"');
+  });
+
+  it("names file and line of a use line it cannot read", () => {
+    expect(() => expand({ "x.wgsl": "//! use a, b\n" })).toThrow("x.wgsl:1: expected");
+  });
+});
