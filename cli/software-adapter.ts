@@ -9,6 +9,8 @@
  *
  * Afterwards any Dawn instance created in this process finds the same adapter. Call it on the main
  * thread: a worker thread has its own copy of the environment, which a Vulkan loader does not see.
+ * What it unpacks (7 MB) stays in $XDG_CACHE_HOME or ~/.cache.
+ *
  * TILEGRAD_ADAPTER=software skips the hardware, TILEGRAD_ADAPTER=hardware refuses anything else.
  */
 import { existsSync } from "node:fs";
@@ -17,6 +19,7 @@ import { createRequire } from "node:module";
 import { constants, homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { isMainThread } from "node:worker_threads";
 import { brotliDecompress } from "node:zlib";
 
 export interface Adapter {
@@ -72,15 +75,20 @@ async function findAdapter(): Promise<Adapter> {
     throw new Error(`No WebGPU adapter: no hardware one, and ${reason}. ${REMEDY}`);
   }
   const adapter = await probe();
-  if (!adapter) throw new Error(`No WebGPU adapter: Dawn does not accept SwiftShader. ${REMEDY}`);
-  return adapter;
+  if (adapter) return adapter;
+  if (!isMainThread) {
+    throw new Error("No WebGPU adapter: call ensureAdapter on the main thread first.");
+  }
+  throw new Error(`No WebGPU adapter: Dawn does not accept SwiftShader. ${REMEDY}`);
 }
 
 /** Asks a fresh Dawn instance: an instance remembers what it found, so none is kept in vain. */
 async function probe(): Promise<Adapter | undefined> {
   // without a loader Dawn would only print a warning about that
   if (process.platform === "linux" && !loadLibrary(LOADER)) return undefined;
-  const { create } = await import("webgpu");
+  const { create } = await import("webgpu").catch((error: Error) => {
+    throw new Error(`No WebGPU: the package webgpu does not load (${error.message})`);
+  });
   const gpu = create([]);
   const info = (await gpu.requestAdapter())?.info;
   if (!info) return undefined;
