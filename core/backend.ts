@@ -1,7 +1,24 @@
+import { activeCapture } from "./capture-state.ts";
 import type { Call, Spec } from "./contract.ts";
-import type { Dtype, Shape, Storage, Tensor, TypedArray } from "./tensor.ts";
+import { type BackendError, CaptureError, ShapeError } from "./errors.ts";
+import {
+  checkShape,
+  type Dtype,
+  type Shape,
+  type Storage,
+  sizeOf,
+  Tensor,
+  type TypedArray,
+  track,
+} from "./tensor.ts";
 
 export type BackendName = "ref" | "wasm" | "webgpu";
+
+/** A copy between tensors of one backend; captures replay it like a kernel. */
+export interface CopyCall {
+  readonly dst: Tensor;
+  readonly src: Tensor;
+}
 
 /** A list of calls with everything that can be prepared prepared; `run` repeats them in order. */
 export interface Plan {
@@ -9,44 +26,154 @@ export interface Plan {
   dispose(): void;
 }
 
-/** What a backend must do. Contracts do the checking before any of these is reached. */
-export interface Backend {
-  readonly name: BackendName;
+/**
+ * What the three backends share: accounting, tensor creation, and the rule that memory freed while
+ * a step is being captured stays with that step. Contracts check arguments before any of this.
+ */
+export abstract class Backend {
+  abstract readonly name: BackendName;
   /** How it runs: a wasm build, a GPU adapter. Printed by `info` and in bench rows. */
-  readonly build: string;
-  /** Kernels launched since the start; a captured step counts each of its kernels. */
-  dispatches: number;
+  abstract readonly build: string;
+  /** Kernels launched since the start; a replayed step counts each of its kernels. */
+  dispatches = 0;
+  /** Storages made since the start. */
+  storages = 0;
   /** Bytes of tensors alive now. */
-  readonly bytesInUse: number;
+  bytesInUse = 0;
+  /** Why nothing works any more: lost or disposed. */
+  protected dead: BackendError | undefined;
+  /** Blocks freed inside an open capture, by size: only the capture itself may reuse them. */
+  #held: Map<number, unknown[]> | undefined;
+  /** Constants freed inside it: they keep their content for the replays. */
+  #pinned: Storage[] = [];
 
-  /** A new tensor: zeros without `data`, else a copy of it. dtype follows `data`, default f32. */
-  tensor(shape: Shape, data?: ArrayLike<number>, dtype?: Dtype): Tensor;
-  /** A new tensor whose content is undefined until a kernel writes it. */
-  empty(shape: Shape, dtype?: Dtype): Tensor;
-  free(storage: Storage): void;
-  read(t: Tensor): Promise<Float32Array | Int32Array | Uint32Array>;
-  view(t: Tensor): TypedArray;
-  write(t: Tensor, data: ArrayLike<number>): void;
-  /** dst <- src, same byte length, without a trip over the host. */
-  copy(dst: Tensor, src: Tensor): void;
+  protected abstract roundUp(bytes: number): number;
+  protected abstract allocate(bytes: number, dtype: Dtype): unknown;
+  protected abstract release(handle: unknown, bytes: number): void;
+
+  abstract read(t: Tensor): Promise<Float32Array | Int32Array | Uint32Array>;
+  abstract view(t: Tensor): TypedArray;
+  /** Host data into a tensor; `data` has exactly t.size elements. */
+  protected abstract upload(t: Tensor, data: ArrayLike<number>): void;
+  protected abstract clear(t: Tensor): void;
+  protected abstract copyNow(dst: Tensor, src: Tensor): void;
 
   /** Whether this backend has an implementation of the kernel. */
-  supports(spec: Spec): boolean;
-  dispatch(call: Call): void;
-  plan(calls: readonly (Call | CopyCall)[]): Plan;
-  /** Storage freed between begin and end stays with the recording: nobody else may get it. */
-  beginCapture(): void;
-  endCapture(): () => void;
-
+  abstract supports(spec: Spec): boolean;
+  abstract dispatch(call: Call): void;
+  abstract plan(calls: readonly (Call | CopyCall)[]): Plan;
   /** Resolves when all work handed over so far is done. */
-  flush(): Promise<void>;
-  assertLive(): void;
-  /** Frees everything. The process can exit afterwards without further calls. */
-  dispose(): void;
-  [Symbol.dispose](): void;
-}
+  abstract flush(): Promise<void>;
+  /** Frees everything of this backend. */
+  abstract dispose(): void;
 
-export interface CopyCall {
-  readonly dst: Tensor;
-  readonly src: Tensor;
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  assertLive(): void {
+    if (this.dead) throw this.dead;
+  }
+
+  /** A new tensor: zeros without `data`, else a copy of it. dtype follows `data`, default f32. */
+  tensor(shape: Shape, data?: ArrayLike<number>, dtype?: Dtype): Tensor {
+    const type =
+      dtype ?? (data instanceof Int32Array ? "i32" : data instanceof Uint32Array ? "u32" : "f32");
+    if (data && data.length !== sizeOf(shape)) {
+      throw new ShapeError(
+        "shape",
+        `tensor: (${shape.join(",")}) takes ${sizeOf(shape)} elements, got ${data.length}`,
+      );
+    }
+    // Inside a capture this is a constant of the step: memory that no recorded kernel writes.
+    const held = this.#held;
+    this.#held = undefined;
+    const t = this.empty(shape, type);
+    this.#held = held;
+    if (held) t.storage.pinned = true;
+    if (data) this.upload(t, data);
+    else this.clear(t);
+    return t;
+  }
+
+  /** A new tensor whose content is undefined until a kernel writes it. */
+  empty(shape: Shape, dtype: Dtype = "f32"): Tensor {
+    this.assertLive();
+    checkShape(shape, "tensor");
+    const bytes = this.roundUp(sizeOf(shape) * 4);
+    const handle = this.#held?.get(bytes)?.pop() ?? this.allocate(bytes, dtype);
+    this.bytesInUse += bytes;
+    return track(
+      new Tensor(this, [...shape], dtype, { serial: this.storages++, handle, bytes, refs: 0 }),
+    );
+  }
+
+  /** Called by the last tensor of a storage. */
+  free(storage: Storage): void {
+    if (this.dead) return;
+    this.bytesInUse -= storage.bytes;
+    if (this.#held && storage.pinned) {
+      this.#pinned.push(storage);
+    } else if (this.#held) {
+      const held = this.#held.get(storage.bytes);
+      if (held) held.push(storage.handle);
+      else this.#held.set(storage.bytes, [storage.handle]);
+    } else {
+      this.release(storage.handle, storage.bytes);
+    }
+  }
+
+  write(t: Tensor, data: ArrayLike<number>): void {
+    this.assertLive();
+    this.refuseInCapture("write");
+    this.upload(t, data);
+  }
+
+  /** dst <- src, same dtype and size, without a trip over the host. */
+  copy(dst: Tensor, src: Tensor): void {
+    dst.assertLive("copy");
+    src.assertLive("copy");
+    if (
+      dst.backend !== this ||
+      src.backend !== this ||
+      dst.dtype !== src.dtype ||
+      dst.size !== src.size
+    ) {
+      throw new ShapeError(
+        "shape",
+        `copy: ${src.dtype}(${src.shape.join(",")}) on ${src.backend.name} does not fit ${dst.dtype}(${dst.shape.join(",")}) on ${dst.backend.name}`,
+      );
+    }
+    if (activeCapture(this)?.note({ dst, src }) !== "skip") this.copyNow(dst, src);
+  }
+
+  /** From here on, freed memory stays with the capture. */
+  beginCapture(): void {
+    this.#held = new Map();
+  }
+
+  /** Ends that; the returned function gives the held memory back. */
+  endCapture(): () => void {
+    const held = this.#held;
+    const pinned = this.#pinned;
+    this.#held = undefined;
+    this.#pinned = [];
+    return () => {
+      if (this.dead) return;
+      for (const [bytes, handles] of held ?? []) for (const h of handles) this.release(h, bytes);
+      for (const s of pinned) this.release(s.handle, s.bytes);
+      held?.clear();
+      pinned.length = 0;
+    };
+  }
+
+  /** Host access has no place in a recording: it would happen once, not at every replay. */
+  refuseInCapture(what: string): void {
+    if (activeCapture(this)) {
+      throw new CaptureError(
+        "host",
+        `${what}: the host cannot touch tensors while a step is captured; declare an input, or read after run()`,
+      );
+    }
+  }
 }

@@ -1,9 +1,17 @@
 import type { Backend } from "./backend.ts";
-import { MemoryError, ShapeError, ValueError } from "./errors.ts";
 import { activeCapture } from "./capture-state.ts";
+import { MemoryError, ShapeError, ValueError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
-import { type Dtype, type Shape, sameShape, sizeOf, Tensor, track, type TypedArray } from "./tensor.ts";
 import { recordOnTapes } from "./tape-state.ts";
+import {
+  type Dtype,
+  type Shape,
+  sameShape,
+  sizeOf,
+  Tensor,
+  type TypedArray,
+  track,
+} from "./tensor.ts";
 
 /** Extents by letter, e.g. {M: 64, N: 128}. A run `*B` has the product of its axes under `B`. */
 export type Dims = Record<string, number>;
@@ -68,7 +76,11 @@ export const u32 = (dflt?: number): Param => ({
   ...(dflt === undefined ? {} : { default: dflt }),
   must: ["an integer in 0 … 2^32-1", (v) => Number.isInteger(v) && v >= 0 && v < 2 ** 32],
 });
-export const flag = (): Param => ({ type: "u32", default: 0, must: ["0 or 1", (v) => v === 0 || v === 1] });
+export const flag = (): Param => ({
+  type: "u32",
+  default: 0,
+  must: ["0 or 1", (v) => v === 0 || v === 1],
+});
 /** A named alternative; kernels see its index. The first one is the default. */
 export const choice = (...choices: string[]): Param => ({
   type: "u32",
@@ -76,7 +88,10 @@ export const choice = (...choices: string[]): Param => ({
   choices,
 });
 export const positive = ["finite and > 0", (v: number) => Number.isFinite(v) && v > 0] as const;
-export const nonNegative = ["finite and >= 0", (v: number) => Number.isFinite(v) && v >= 0] as const;
+export const nonNegative = [
+  "finite and >= 0",
+  (v: number) => Number.isFinite(v) && v >= 0,
+] as const;
 
 // ---- specification --------------------------------------------------------------------------
 
@@ -148,8 +163,8 @@ export interface Vjp {
   to(input: string, kernel: AnyKernel, inputs: Tensor[], params?: Params): void;
   /** A kernel with several outputs: `into` maps each output to the input it is the gradient of. */
   toAll(into: Record<string, string>, kernel: AnyKernel, inputs: Tensor[], params?: Params): void;
-  /** Gradient of `input` is this tensor as it stands. */
-  pass(input: string, grad: Tensor): void;
+  /** Gradient of `input` is this tensor as it stands; `copy` is y = x, for when it must be added up. */
+  pass(input: string, grad: Tensor, copy: AnyKernel): void;
 }
 
 /** One checked launch: the unit that backends run, tapes keep and captures replay. */
@@ -225,13 +240,16 @@ function parseShape(text: string) {
   return s;
 }
 
-const shapeText = (a: Arg, p: Params): string => (typeof a.shape === "string" ? a.shape : a.shape(p));
+const shapeText = (a: Arg, p: Params): string =>
+  typeof a.shape === "string" ? a.shape : a.shape(p);
 
 /** The extents of a kernel in ABI order: first appearance in args with default params, then `extents`. */
 export function extentNames(spec: Spec): readonly string[] {
   let names = extentCache.get(spec);
   if (!names) {
-    const p = Object.fromEntries(Object.entries(spec.params ?? {}).map(([k, v]) => [k, v.default ?? 0]));
+    const p = Object.fromEntries(
+      Object.entries(spec.params ?? {}).map(([k, v]) => [k, v.default ?? 0]),
+    );
     const seen = new Set<string>();
     for (const a of spec.args) {
       const s = parseShape(shapeText(a, p));
@@ -298,20 +316,33 @@ function match(text: string, shape: Shape, d: Dims, runs: Runs): boolean {
 /** The shape of an argument when all extents are known. */
 export function shapeOf(a: Arg, d: Dims, runs: Runs, p: Params): number[] {
   const { run, axes } = parseShape(shapeText(a, p));
-  return [...(run ? (runs[run] ?? []) : []), ...axes.map((t) => (/^\d+$/.test(t) ? Number(t) : d[t]))];
+  return [
+    ...(run ? (runs[run] ?? []) : []),
+    ...axes.map((t) => (/^\d+$/.test(t) ? Number(t) : d[t])),
+  ];
 }
 
 // ---- calls ----------------------------------------------------------------------------------
 
-function decodeParams(spec: Spec, given: Params): { params: Params; raw: Map<string, number | Scalar> } {
+function decodeParams(
+  spec: Spec,
+  given: Params,
+): { params: Params; raw: Map<string, number | Scalar> } {
   const params: Params = {};
   const raw = new Map<string, number | Scalar>();
   const declared = spec.params ?? {};
   for (const name of Object.keys(given)) {
     if (name in declared || spec.args.some((a) => a.role === "opt" && a.name === name)) continue;
     if (spec.args.some((a) => a.role === "acc" && betaName(spec, a.name) === name)) continue;
-    const known = [...Object.keys(declared), ...spec.args.filter((a) => a.role === "opt").map((a) => a.name)];
-    throw new ValueError("param", `unknown option '${name}'; it takes ${known.join(", ") || "none"}`, spec.name);
+    const known = [
+      ...Object.keys(declared),
+      ...spec.args.filter((a) => a.role === "opt").map((a) => a.name),
+    ];
+    throw new ValueError(
+      "param",
+      `unknown option '${name}'; it takes ${known.join(", ") || "none"}`,
+      spec.name,
+    );
   }
   for (const [name, p] of Object.entries(declared)) {
     const v = given[name] ?? p.default;
@@ -319,7 +350,11 @@ function decodeParams(spec: Spec, given: Params): { params: Params; raw: Map<str
     if (p.choices) {
       const index = typeof v === "number" ? v : p.choices.indexOf(v);
       if (index < 0 || index >= p.choices.length) {
-        throw new ValueError("param", `${name}: expected one of ${p.choices.join(", ")}, got '${v}'`, spec.name);
+        throw new ValueError(
+          "param",
+          `${name}: expected one of ${p.choices.join(", ")}, got '${v}'`,
+          spec.name,
+        );
       }
       params[name] = p.choices[index];
       raw.set(name, index);
@@ -327,7 +362,11 @@ function decodeParams(spec: Spec, given: Params): { params: Params; raw: Map<str
     }
     const value = v instanceof Scalar ? v.value : typeof v === "boolean" ? Number(v) : v;
     if (typeof value !== "number" || (p.must && !p.must[1](value))) {
-      throw new ValueError("param", `${name}: expected ${p.must?.[0] ?? "a number"}, got ${String(value)}`, spec.name);
+      throw new ValueError(
+        "param",
+        `${name}: expected ${p.must?.[0] ?? "a number"}, got ${String(value)}`,
+        spec.name,
+      );
     }
     params[name] = value;
     raw.set(name, v instanceof Scalar ? v : value);
@@ -335,8 +374,16 @@ function decodeParams(spec: Spec, given: Params): { params: Params; raw: Map<str
   return { params, raw };
 }
 
-/** Checks everything, allocates missing outputs, launches, records. */
-function invoke(spec: Spec, given: (Tensor | undefined)[], options: Params): Call {
+/**
+ * Checks everything, allocates missing outputs, launches, records. With `loose`, outputs may have
+ * another shape of the right size: gradients take the shape of the input they belong to.
+ */
+export function invoke(
+  spec: Spec,
+  given: (Tensor | undefined)[],
+  options: Params,
+  loose = false,
+): Call {
   const { params, raw } = decodeParams(spec, options);
   const d: Dims = {};
   const runs: Runs = {};
@@ -350,29 +397,50 @@ function invoke(spec: Spec, given: (Tensor | undefined)[], options: Params): Cal
     if (a.role === "acc") {
       const beta = options[betaName(spec, a.name)] ?? 0;
       if (beta !== 0 && !t) {
-        throw new ValueError("param", `${betaName(spec, a.name)}: a fresh output has nothing to accumulate onto; use .into`, spec.name);
+        throw new ValueError(
+          "param",
+          `${betaName(spec, a.name)}: a fresh output has nothing to accumulate onto; use .into`,
+          spec.name,
+        );
       }
       betas.set(a.name, beta);
     }
     if (!t) {
-      if (a.role === "in" || a.role === "inout") throw new ShapeError("missing", `${a.name}: is required`, spec.name);
+      if (a.role === "in" || a.role === "inout")
+        throw new ShapeError("missing", `${a.name}: is required`, spec.name);
       continue;
     }
-    if (!(t instanceof Tensor)) throw new ShapeError("dtype", `${a.name}: expected a Tensor, got ${typeof t}`, spec.name);
-    if (t.disposed) throw new MemoryError("disposed", `${a.name}: ${tuple(t.shape)} was used after dispose`, spec.name);
+    if (!(t instanceof Tensor))
+      throw new ShapeError("dtype", `${a.name}: expected a Tensor, got ${typeof t}`, spec.name);
+    if (t.disposed)
+      throw new MemoryError(
+        "disposed",
+        `${a.name}: ${tuple(t.shape)} was used after dispose`,
+        spec.name,
+      );
     backend ??= t.backend;
     if (t.backend !== backend) {
-      throw new ShapeError("backend", `${a.name}: is on ${t.backend.name}, other arguments are on ${backend.name}`, spec.name);
+      throw new ShapeError(
+        "backend",
+        `${a.name}: is on ${t.backend.name}, other arguments are on ${backend.name}`,
+        spec.name,
+      );
     }
-    if (t.dtype !== a.dtype) throw new ShapeError("dtype", `${a.name}: expected ${a.dtype}, got ${t.dtype}`, spec.name);
+    if (t.dtype !== a.dtype)
+      throw new ShapeError("dtype", `${a.name}: expected ${a.dtype}, got ${t.dtype}`, spec.name);
     if (a.role !== "out" && a.role !== "acc") {
       const text = shapeText(a, params);
       if (!match(text, t.shape, d, runs)) {
-        throw new ShapeError("shape", `${a.name}: expected ${expected(text, d, runs)}, got ${tuple(t.shape)}`, spec.name);
+        throw new ShapeError(
+          "shape",
+          `${a.name}: expected ${expected(text, d, runs)}, got ${tuple(t.shape)}`,
+          spec.name,
+        );
       }
     }
   }
-  if (!backend) throw new ShapeError("missing", "no tensor given, so no backend to run on", spec.name);
+  if (!backend)
+    throw new ShapeError("missing", "no tensor given, so no backend to run on", spec.name);
   backend.assertLive();
   spec.derive?.(d, runs, params, (why) => {
     throw new ShapeError("shape", why, spec.name);
@@ -382,12 +450,24 @@ function invoke(spec: Spec, given: (Tensor | undefined)[], options: Params): Cal
     const t = given[i];
     if (t && (a.role === "out" || a.role === "acc")) {
       const text = shapeText(a, params);
+      if (loose) {
+        given[i] = t.reshape(shapeOf(a, d, runs, params));
+        continue;
+      }
       if (!match(text, t.shape, d, runs)) {
-        throw new ShapeError("shape", `${a.name}: expected ${expected(text, d, runs)}, got ${tuple(t.shape)}`, spec.name);
+        throw new ShapeError(
+          "shape",
+          `${a.name}: expected ${expected(text, d, runs)}, got ${tuple(t.shape)}`,
+          spec.name,
+        );
       }
     }
   }
-  const wrong = spec.check?.(d, params, (name) => given[spec.args.findIndex((a) => a.name === name)] !== undefined);
+  const wrong = spec.check?.(
+    d,
+    params,
+    (name) => given[spec.args.findIndex((a) => a.name === name)] !== undefined,
+  );
   if (wrong) throw new ShapeError("shape", wrong, spec.name);
   checkAliases(spec, given);
   const extents = extentNames(spec).map((e) => {
@@ -438,17 +518,26 @@ function checkAliases(spec: Spec, given: (Tensor | undefined)[]): void {
       const t = given[j];
       if (!t || j === i || t.storage !== w.storage) continue;
       const reads = spec.args[j].role === "in" || spec.args[j].role === "opt";
-      const overlap = t.byteOffset < w.byteOffset + w.byteLength && w.byteOffset < t.byteOffset + t.byteLength;
+      const overlap =
+        t.byteOffset < w.byteOffset + w.byteLength && w.byteOffset < t.byteOffset + t.byteLength;
       if (reads || overlap) {
-        throw new ShapeError("alias", `${spec.args[i].name} is written and shares memory with ${spec.args[j].name}`, spec.name);
+        throw new ShapeError(
+          "alias",
+          `${spec.args[i].name} is written and shares memory with ${spec.args[j].name}`,
+          spec.name,
+        );
       }
     }
   }
 }
 
 /** Makes the callable from its contract. Mark the call `/* @__PURE__ *\/` so bundlers can drop it. */
-export function defineKernel<const A extends readonly Arg[]>(spec: Spec & { readonly args: A }): Kernel<A> {
-  const positional = spec.args.flatMap((a, i) => (a.role === "in" || a.role === "inout" ? [i] : []));
+export function defineKernel<const A extends readonly Arg[]>(
+  spec: Spec & { readonly args: A },
+): Kernel<A> {
+  const positional = spec.args.flatMap((a, i) =>
+    a.role === "in" || a.role === "inout" ? [i] : [],
+  );
   const outputs = spec.args.flatMap((a, i) => (a.role === "out" || a.role === "acc" ? [i] : []));
 
   const kernel = (...args: unknown[]): unknown => {
@@ -457,7 +546,11 @@ export function defineKernel<const A extends readonly Arg[]>(spec: Spec & { read
     const options = (last !== undefined && !(last instanceof Tensor) ? last : {}) as Params;
     const tensors = last instanceof Tensor || last === undefined ? args : args.slice(0, -1);
     if (tensors.length > positional.length) {
-      throw new ShapeError("missing", `takes ${positional.length} tensors (${positional.map((i) => spec.args[i].name).join(", ")}), got ${tensors.length}`, spec.name);
+      throw new ShapeError(
+        "missing",
+        `takes ${positional.length} tensors (${positional.map((i) => spec.args[i].name).join(", ")}), got ${tensors.length}`,
+        spec.name,
+      );
     }
     tensors.forEach((t, i) => {
       given[positional[i]] = t as Tensor;
@@ -470,10 +563,21 @@ export function defineKernel<const A extends readonly Arg[]>(spec: Spec & { read
     if (outputs.length === 1) return call.tensors[outputs[0]];
     return Object.fromEntries(outputs.map((i) => [spec.args[i].name, call.tensors[i]]));
   };
-  const into = (o: Record<string, Tensor>, n: Record<string, Tensor | undefined>, params: Params = {}): void => {
-    const given = spec.args.map((a) => (a.role === "in" || a.role === "opt" ? n[a.name] : o[a.name]));
+  const into = (
+    o: Record<string, Tensor>,
+    n: Record<string, Tensor | undefined>,
+    params: Params = {},
+  ): void => {
+    const given = spec.args.map((a) =>
+      a.role === "in" || a.role === "opt" ? n[a.name] : o[a.name],
+    );
     const missing = spec.args.find((a, i) => !given[i] && a.role !== "opt");
-    if (missing) throw new ShapeError("missing", `${missing.name}: .into needs every output and input`, spec.name);
+    if (missing)
+      throw new ShapeError(
+        "missing",
+        `${missing.name}: .into needs every output and input`,
+        spec.name,
+      );
     invoke(spec, given, params);
   };
   return Object.assign(kernel, { spec, into }) as unknown as Kernel<A>;
@@ -510,7 +614,8 @@ export const isSuite = (x: unknown): x is Suite =>
   typeof x === "object" && x !== null && isKernel((x as Partial<Suite>).kernel) && "cases" in x;
 
 /** Sizes that sit on the edges of a tile of n: 1, n-1, n, n+1, and a prime past 2n. */
-export const edges = (n: number): number[] => [...new Set([1, n - 1, n, n + 1, nextPrime(2 * n)])].filter((v) => v > 0);
+export const edges = (n: number): number[] =>
+  [...new Set([1, n - 1, n, n + 1, nextPrime(2 * n)])].filter((v) => v > 0);
 
 function nextPrime(n: number): number {
   for (let p = n + 1; ; p++) {
@@ -521,9 +626,12 @@ function nextPrime(n: number): number {
 }
 
 /** All combinations of the listed extents. */
-export function grid(axes: Readonly<Record<string, readonly (number | readonly number[])[]>>): Case[] {
+export function grid(
+  axes: Readonly<Record<string, readonly (number | readonly number[])[]>>,
+): Case[] {
   let all: Record<string, number | readonly number[]>[] = [{}];
-  for (const [k, values] of Object.entries(axes)) all = all.flatMap((c) => values.map((v) => ({ ...c, [k]: v })));
+  for (const [k, values] of Object.entries(axes))
+    all = all.flatMap((c) => values.map((v) => ({ ...c, [k]: v })));
   return all.map((dims) => ({ dims }));
 }
 

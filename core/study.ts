@@ -16,7 +16,10 @@ export interface Chart {
   readonly title: string;
   readonly x: string;
   readonly y: string;
-  readonly series: readonly { readonly name: string; readonly points: readonly (readonly [number, number])[] }[];
+  readonly series: readonly {
+    readonly name: string;
+    readonly points: readonly (readonly [number, number])[];
+  }[];
 }
 
 export interface Table {

@@ -7,10 +7,14 @@ export type Shape = readonly number[];
 
 /** Memory of one backend. `handle` is the backend's own: a pointer, a GPUBuffer, a typed array. */
 export interface Storage {
+  /** Counts up over all storages of a backend: tells what came into being after what. */
+  readonly serial: number;
   readonly handle: unknown;
   readonly bytes: number;
   /** Tensors that look into this storage; the last one to be disposed frees it. */
   refs: number;
+  /** Made from host data inside a capture, see Backend.tensor. */
+  pinned?: boolean;
 }
 
 /**
@@ -78,7 +82,10 @@ export class Tensor {
   /** Throws MemoryError when the tensor, or the backend under it, is gone. */
   assertLive(what = "tensor"): void {
     if (this.#disposed) {
-      throw new MemoryError("disposed", `${what}: (${this.shape.join(",")}) was used after dispose`);
+      throw new MemoryError(
+        "disposed",
+        `${what}: (${this.shape.join(",")}) was used after dispose`,
+      );
     }
     this.backend.assertLive();
   }
@@ -103,12 +110,14 @@ export class Tensor {
   /** Copies to the host. Waits for the work that writes this tensor. */
   async read(): Promise<Float32Array | Int32Array | Uint32Array> {
     this.assertLive("read");
+    this.backend.refuseInCapture("read");
     return this.backend.read(this);
   }
 
   /** A live view into wasm or reference memory, valid until the next allocation; not on WebGPU. */
   view(): TypedArray {
     this.assertLive("view");
+    this.backend.refuseInCapture("view");
     return this.backend.view(this);
   }
 
@@ -171,6 +180,16 @@ export function scope<T>(body: () => T, dispose: () => boolean = () => true): T 
       if (release) t.dispose();
       else track(t);
     }
+  }
+}
+
+/** Runs `make` outside every scope: what it makes lives until it is disposed by hand. */
+export function detached<T>(make: () => T): T {
+  const open = scopes.splice(0);
+  try {
+    return make();
+  } finally {
+    scopes.push(...open);
   }
 }
 

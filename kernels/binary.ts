@@ -20,7 +20,9 @@ function broadcast(d: Dims, runs: Runs, fail: (why: string) => never): void {
   const [long, short] = runs.A.length >= runs.B.length ? [runs.A, runs.B] : [runs.B, runs.A];
   const lead = long.length - short.length;
   if (!short.every((n, i) => n === long[lead + i])) {
-    fail(`a and b: (${runs.A.join(",")}) and (${runs.B.join(",")}) do not agree in their trailing axes`);
+    fail(
+      `a and b: (${runs.A.join(",")}) and (${runs.B.join(",")}) do not agree in their trailing axes`,
+    );
   }
   runs.N = long;
   d.N = long.reduce((n, v) => n * v, 1);
@@ -46,36 +48,52 @@ function give(g: Vjp, operand: "a" | "b", grad: () => Tensor): void {
   if (!g.needs(operand)) return;
   const n = g.in[operand].size;
   const full = grad();
-  if (n === full.size) g.pass(operand, full);
+  if (n === full.size) g.pass(operand, full, scale);
   else g.to(operand, sum_leading, [full.reshape([full.size / n, n])]);
 }
 
 /** y = a + b, (N) from (A) and (B), the shorter repeated along the longer's leading axes. */
-export const add = /* @__PURE__ */ binary("add", (a, b) => a + b, (g) => {
-  give(g, "a", () => g.d.y);
-  give(g, "b", () => g.d.y);
-});
+export const add = /* @__PURE__ */ binary(
+  "add",
+  (a, b) => a + b,
+  (g) => {
+    give(g, "a", () => g.d.y);
+    give(g, "b", () => g.d.y);
+  },
+);
 
 /** y = a − b, shapes as in `add`. */
-export const sub = /* @__PURE__ */ binary("sub", (a, b) => a - b, (g) => {
-  give(g, "a", () => g.d.y);
-  give(g, "b", () => scale(g.d.y, { by: -1 }));
-});
+export const sub = /* @__PURE__ */ binary(
+  "sub",
+  (a, b) => a - b,
+  (g) => {
+    give(g, "a", () => g.d.y);
+    give(g, "b", () => scale(g.d.y, { by: -1 }));
+  },
+);
 
 /** y = a · b elementwise, shapes as in `add`. */
-export const mul = /* @__PURE__ */ binary("mul", (a, b) => a * b, (g) => {
-  if (g.in.a.size === g.d.y.size) g.to("a", mul, [g.d.y, g.in.b]);
-  else give(g, "a", () => mul(g.d.y, g.in.b));
-  if (g.in.b.size === g.d.y.size) g.to("b", mul, [g.d.y, g.in.a]);
-  else give(g, "b", () => mul(g.d.y, g.in.a));
-});
+export const mul = /* @__PURE__ */ binary(
+  "mul",
+  (a, b) => a * b,
+  (g) => {
+    if (g.in.a.size === g.d.y.size) g.to("a", mul, [g.d.y, g.in.b]);
+    else give(g, "a", () => mul(g.d.y, g.in.b));
+    if (g.in.b.size === g.d.y.size) g.to("b", mul, [g.d.y, g.in.a]);
+    else give(g, "b", () => mul(g.d.y, g.in.a));
+  },
+);
 
 /** y = a / b elementwise, shapes as in `add`; IEEE results for b = 0. */
-export const div = /* @__PURE__ */ binary("div", (a, b) => a / b, (g) => {
-  give(g, "a", () => div(g.d.y, g.in.b));
-  // d(a/b)/db = -(a/b)/b, from the inputs so that second derivatives see both.
-  give(g, "b", () => scale(div(mul(g.d.y, div(g.in.a, g.in.b)), g.in.b), { by: -1 }));
-});
+export const div = /* @__PURE__ */ binary(
+  "div",
+  (a, b) => a / b,
+  (g) => {
+    give(g, "a", () => div(g.d.y, g.in.b));
+    // d(a/b)/db = -(a/b)/b, from the inputs so that second derivatives see both.
+    give(g, "b", () => scale(div(mul(g.d.y, div(g.in.a, g.in.b)), g.in.b), { by: -1 }));
+  },
+);
 
 const cases = (): Case[] => [
   ...edges(1024).map((n) => ({ dims: { A: [n], B: [n] } })),
