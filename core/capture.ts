@@ -243,9 +243,11 @@ function record<R>(backend: Backend, f: () => R): Recording<R> {
       return "skip";
     },
   });
-  let result: R | undefined;
-  let failed = true;
-  const made = new Set<Storage>();
+  const end = () => {
+    setCapture(backend, undefined);
+    return backend.endCapture();
+  };
+  let result: R;
   try {
     result = scope(f);
     if (result instanceof Promise) {
@@ -254,17 +256,15 @@ function record<R>(backend: Backend, f: () => R): Recording<R> {
         "the captured function must be synchronous: await has no place in a recording",
       );
     }
-    failed = false;
-  } finally {
-    setCapture(backend, undefined);
-    for (const c of calls) {
-      for (const t of tensorsOf(c)) if (t.storage.serial >= before) made.add(t.storage);
-    }
-    const give = backend.endCapture();
-    if (failed) give();
-    else return { result: result as R, calls, made, release: give };
+  } catch (e) {
+    end()();
+    throw e;
   }
-  throw new CaptureError("internal", "unreachable");
+  const made = new Set<Storage>();
+  for (const c of calls) {
+    for (const t of tensorsOf(c)) if (t.storage.serial >= before) made.add(t.storage);
+  }
+  return { result, calls, made, release: end() };
 }
 
 /** The two recordings must agree in everything that a replay would freeze. */

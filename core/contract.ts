@@ -194,7 +194,7 @@ type IsUnion<T, U = T> = T extends U ? ([U] extends [T] ? false : true) : never;
 type Outputs<A extends readonly Arg[]> = Named<A, "out" | "acc">;
 // biome-ignore lint/suspicious/noConfusingVoidType: in-place kernels return nothing
 type Result<A extends readonly Arg[]> = [Outputs<A>] extends [never]
-  ? void
+  ? undefined
   : IsUnion<Outputs<A>> extends true
     ? { [K in Outputs<A>]: Tensor }
     : Tensor;

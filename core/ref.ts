@@ -2,7 +2,7 @@ import { Backend, type CopyCall, type Plan } from "./backend.ts";
 import type { Call, RefArrays } from "./contract.ts";
 import { BackendError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
-import type { Dtype, Tensor, TypedArray } from "./tensor.ts";
+import type { Dtype, Tensor } from "./tensor.ts";
 
 type RefArray = Float64Array | Int32Array | Uint32Array;
 

@@ -321,7 +321,7 @@ export function valueAndGrad<P extends Parameters, R extends Tensor | readonly [
 ): (p: P) => { value: R; grads: P } {
   return (p) =>
     pullback(f, p, ([loss]) => {
-      if (!loss || loss.size !== 1 || loss.shape.length > 0) {
+      if (loss?.size !== 1 || loss.shape.length > 0) {
         throw new DiffError(
           "scalar",
           `grad: f must return a scalar of shape (), got ${loss ? `(${loss.shape.join(",")})` : "no tensor"}`,

@@ -4,7 +4,7 @@ import type { Call, Spec } from "./contract.ts";
 import { BackendError, MemoryError } from "./errors.ts";
 import { asset, isNode, nodeModule, readBytes } from "./runtime.ts";
 import { Scalar } from "./scalar.ts";
-import type { Dtype, Tensor, TypedArray } from "./tensor.ts";
+import type { Dtype, Tensor } from "./tensor.ts";
 import { callWith, type WasmFunction } from "./wasm-call.ts";
 import { ARGS, DONE, EPOCH, FUNCTION, JOB_BYTES, NARGS, READY } from "./wasm-job.ts";
 import type { WorkerStart } from "./wasm-worker.ts";
