@@ -192,7 +192,6 @@ type Positional<A extends readonly Arg[]> = A extends readonly [
 type Named<A extends readonly Arg[], R extends Role> = Extract<A[number], Arg<string, R>>["name"];
 type IsUnion<T, U = T> = T extends U ? ([U] extends [T] ? false : true) : never;
 type Outputs<A extends readonly Arg[]> = Named<A, "out" | "acc">;
-// biome-ignore lint/suspicious/noConfusingVoidType: in-place kernels return nothing
 type Result<A extends readonly Arg[]> = [Outputs<A>] extends [never]
   ? undefined
   : IsUnion<Outputs<A>> extends true
