@@ -13,6 +13,12 @@ export interface WebgpuOptions {
   readonly powerPreference?: GPUPowerPreference;
 }
 
+// The numbers of the specification: Node has no GPUBufferUsage and its kin, and a library must not
+// put them into the global scope.
+const Usage = { MAP_READ: 0x1, COPY_SRC: 0x4, COPY_DST: 0x8, UNIFORM: 0x40, STORAGE: 0x80 };
+const STAGE_COMPUTE = 0x4;
+const MAP_READ = 0x1;
+
 /** Dispatches that share one submission at most. */
 const MAX_PENDING = 64;
 /** Uniform slots of one ring; each is one dispatch. */
@@ -77,8 +83,8 @@ export class WebgpuBackend extends Backend {
     this.build =
       [info.vendor, info.architecture, info.description].filter((s) => s).join(" ") ||
       "unknown adapter";
-    this.#absent = new PooledBuffer(this.#create(SLOT, GPUBufferUsage.STORAGE));
-    this.#ring = this.#create(SLOT * RING_SLOTS, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    this.#absent = new PooledBuffer(this.#create(SLOT, Usage.STORAGE));
+    this.#ring = this.#create(SLOT * RING_SLOTS, Usage.UNIFORM | Usage.COPY_DST);
     device.lost.then((e) => {
       this.dead ??= new BackendError(
         "lost",
@@ -89,7 +95,7 @@ export class WebgpuBackend extends Backend {
       event.preventDefault();
       const { error } = event as GPUUncapturedErrorEvent;
       this.#failure ??=
-        error instanceof GPUOutOfMemoryError
+        error.constructor.name === "GPUOutOfMemoryError"
           ? new MemoryError("exhausted", `webgpu: ${error.message}`)
           : new BackendError("validation", `webgpu: ${error.message}`);
     });
@@ -121,12 +127,7 @@ export class WebgpuBackend extends Backend {
         `webgpu: a tensor of ${bytes} bytes is over this device's limit of ${limit} bytes a binding; split it`,
       );
     }
-    return new PooledBuffer(
-      this.#create(
-        bytes,
-        GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-      ),
-    );
+    return new PooledBuffer(this.#create(bytes, Usage.STORAGE | Usage.COPY_SRC | Usage.COPY_DST));
   }
 
   protected release(handle: unknown, bytes: number): void {
@@ -184,7 +185,7 @@ export class WebgpuBackend extends Backend {
     if (t.size === 0) return new type(0);
     const staging = this.device.createBuffer({
       size: t.byteLength,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      usage: Usage.MAP_READ | Usage.COPY_DST,
     });
     this.#endPass().copyBufferToBuffer(
       this.#buffer(t).buffer,
@@ -195,7 +196,7 @@ export class WebgpuBackend extends Backend {
     );
     this.#submit();
     try {
-      await staging.mapAsync(GPUMapMode.READ);
+      await staging.mapAsync(MAP_READ);
     } catch (e) {
       // Give `lost` the turn it needs to say why; never return zeros.
       await new Promise((r) => setTimeout(r, 0));
@@ -247,12 +248,12 @@ export class WebgpuBackend extends Backend {
     }
     const entries: GPUBindGroupLayoutEntry[] = spec.args.map((a, binding) => ({
       binding,
-      visibility: GPUShaderStage.COMPUTE,
+      visibility: STAGE_COMPUTE,
       buffer: { type: isWritten(a) ? "storage" : "read-only-storage" },
     }));
     entries.push({
       binding: spec.args.length,
-      visibility: GPUShaderStage.COMPUTE,
+      visibility: STAGE_COMPUTE,
       buffer: { type: "uniform", hasDynamicOffset: true },
     });
     device.pushErrorScope("validation");
@@ -360,10 +361,7 @@ export class WebgpuBackend extends Backend {
     const kernels = calls.filter((c): c is Call => "spec" in c);
     const bytes = new ArrayBuffer(Math.max(1, kernels.length) * SLOT);
     const view = new DataView(bytes);
-    const uniform = this.#create(
-      bytes.byteLength,
-      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    );
+    const uniform = this.#create(bytes.byteLength, Usage.UNIFORM | Usage.COPY_DST);
     const dynamic: { call: Call; offset: number }[] = [];
     let slot = 0;
     type Step =
@@ -489,8 +487,7 @@ async function hostGpu(): Promise<GPU> {
   // A variable: bundlers must not look for the optional package.
   const name = "webgpu";
   try {
-    const dawn = (await import(name)) as { create(flags: string[]): GPU; globals: object };
-    Object.assign(globalThis, dawn.globals);
+    const dawn = (await import(name)) as { create(flags: string[]): GPU };
     return dawn.create([]);
   } catch (e) {
     throw new BackendError(
