@@ -130,7 +130,7 @@ export class Step<R> {
     if (data.backend !== this.#backend) {
       throw new CaptureError(
         "foreign",
-        `run: ${name}: is on ${data.backend.name}, the step was recorded on ${this.#backend.name}`,
+        `run: ${name}: belongs to another backend (${data.backend.name})`,
       );
     }
     if (!sameShape(data.shape, t.shape) || data.dtype !== t.dtype) {

@@ -222,14 +222,11 @@ function forwardOutputs(call: Call): Record<string, Tensor> {
 // ---- the public face ------------------------------------------------------------------------
 
 /** What can be differentiated with respect to: a tensor, several, or a slab. */
-export type Parameters = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>> | Slab;
-/** What `f` receives: a slab shows as its tensors by name. */
-export type Given<P> = P extends Slab ? Readonly<Record<string, Tensor>> : P;
-
-const list = (p: Parameters): Tensor[] => [...tensorsIn(p instanceof Slab ? p.tensors : p)];
+export type Parameters = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
+const list = (p: Parameters | Slab): Tensor[] => [...tensorsIn(p instanceof Slab ? p.tensors : p)];
 
 /** Puts gradients in the order of `list(p)` into the form of p. */
-function like(p: Parameters, grads: Tensor[]): unknown {
+function like(p: Parameters | Slab, grads: Tensor[]): unknown {
   if (p instanceof Slab) return p.grad;
   if (p instanceof Tensor) return grads[0];
   if (Array.isArray(p)) return grads;
@@ -242,11 +239,11 @@ function like(p: Parameters, grads: Tensor[]): unknown {
  * Intermediates are freed, unless another tape is recording.
  * @param seed makes the cotangents of the tensors in f's result, in their order; undefined: none
  */
-function pullback<P extends Parameters, R>(
-  f: (p: Given<P>) => R,
-  p: P,
+function pullback<P extends Parameters, R, Q extends P | Slab>(
+  f: (p: P) => R,
+  p: Q,
   seed: (results: Tensor[]) => (Tensor | undefined)[],
-): { value: R; grads: P } {
+): { value: R; grads: Q } {
   return scope(
     () => {
       const params = list(p);
@@ -254,7 +251,7 @@ function pullback<P extends Parameters, R>(
       tapes.push(tape);
       let value: R;
       try {
-        value = f((p instanceof Slab ? p.tensors : p) as Given<P>);
+        value = f((p instanceof Slab ? p.tensors : p) as P);
       } finally {
         tapes.splice(tapes.indexOf(tape), 1);
       }
@@ -263,17 +260,25 @@ function pullback<P extends Parameters, R>(
       const cotangents = seed(results);
       results.forEach((r, i) => {
         const c = cotangents[i];
+        if (grads.has(r.value)) refuseTwice();
         if (c && tape.tracked.has(r.value)) grads.set(r.value, { t: c, copy: refuseTwice });
       });
       const twin = p instanceof Slab ? Object.values(p.grad.tensors) : [];
       const targets = new Map(twin.map((t, i) => [params[i].value, t]));
       new Backward(tape.tracked, grads, targets).run(tape, new Set(params.map((t) => t.value)));
       const out = params.map((t, i) => {
-        const g = grads.get(t.value)?.t;
-        if (g) return sameShape(g.shape, t.shape) ? g : g.reshape(t.shape);
-        return twin[i] ?? t.backend.tensor(t.shape);
+        const g = grads.get(t.value);
+        if (g) {
+          // Two parameters may have been passed the same cotangent; each gets a tensor of its own.
+          const own = g.copy && g.copy !== refuseTwice ? (g.copy(g.t) as Tensor) : g.t;
+          return sameShape(own.shape, t.shape) ? own : own.reshape(t.shape);
+        }
+        const zeros = t.backend.tensor(t.shape);
+        if (!twin[i]) return zeros;
+        t.backend.copy(twin[i], zeros);
+        return twin[i];
       });
-      return { value, grads: like(p, out) as P };
+      return { value, grads: like(p, out) as Q };
     },
     () => tapes.length === 0,
   );
@@ -292,19 +297,19 @@ const refuseTwice = Object.assign(
 
 /** `vjp(f)(p, cotangents)`: the gradients of ⟨cotangents, f(p)⟩; one cotangent per tensor in f's result. */
 export function vjp<P extends Parameters, R>(
-  f: (p: Given<P>) => R,
-): (p: P, cotangents: unknown) => { value: R; grads: P } {
+  f: (p: P) => R,
+): <Q extends P | Slab>(p: Q, cotangents: unknown) => { value: R; grads: Q } {
   return (p, cotangents) =>
     pullback(f, p, (results) => {
       const given =
         cotangents instanceof Slab ? Object.values(cotangents.tensors) : [...tensorsIn(cotangents)];
-      if (
-        given.length !== results.length ||
-        given.some((c, i) => !sameShape(c.shape, results[i].shape))
-      ) {
+      const fits = given.length === results.length;
+      if (!fits || given.some((c, i) => !sameShape(c.shape, results[i].shape))) {
+        const shapes = (ts: Tensor[]) =>
+          ts.map((t) => `(${t.shape.join(",")})`).join(" ") || "none";
         throw new DiffError(
           "seed",
-          `vjp: cotangents (${given.map((c) => `(${c.shape})`).join(" ")}) do not match the result (${results.map((r) => `(${r.shape})`).join(" ")})`,
+          `vjp: cotangents ${shapes(given)} do not match the result ${shapes(results)}`,
         );
       }
       return given;
@@ -313,15 +318,16 @@ export function vjp<P extends Parameters, R>(
 
 /**
  * `valueAndGrad(f)(p)`: f's value and its gradients. f returns a scalar tensor (shape ()), or
- * [scalar, aux] where aux holds tensors that are handed back as they are.
+ * [scalar, aux] where aux holds tensors that are handed back as they are. Called with a slab, f
+ * gets its tensors by name and the gradients land in `slab.grad`.
  * @throws DiffError when the result is not a scalar, or a kernel on the way has no VJP
  */
 export function valueAndGrad<P extends Parameters, R extends Tensor | readonly [Tensor, unknown]>(
-  f: (p: Given<P>) => R,
-): (p: P) => { value: R; grads: P } {
+  f: (p: P) => R,
+): <Q extends P | Slab>(p: Q) => { value: R; grads: Q } {
   return (p) =>
     pullback(f, p, ([loss]) => {
-      if (loss?.size !== 1 || loss.shape.length > 0) {
+      if (!loss || loss.shape.length > 0) {
         throw new DiffError(
           "scalar",
           `grad: f must return a scalar of shape (), got ${loss ? `(${loss.shape.join(",")})` : "no tensor"}`,
@@ -332,8 +338,8 @@ export function valueAndGrad<P extends Parameters, R extends Tensor | readonly [
 }
 
 /** `grad(f)(p)`: the gradients alone. */
-export function grad<P extends Parameters>(f: (p: Given<P>) => Tensor): (p: P) => P {
-  const both = valueAndGrad<P, Tensor>(f);
+export function grad<P extends Parameters>(f: (p: P) => Tensor): <Q extends P | Slab>(p: Q) => Q {
+  const both = valueAndGrad(f);
   return (p) =>
     scope(
       () => both(p).grads,
@@ -342,10 +348,8 @@ export function grad<P extends Parameters>(f: (p: Given<P>) => Tensor): (p: P) =
 }
 
 /** `hvp(f)(p, v)`: the Hessian of f times v, by reverse over reverse; f as for `grad`. */
-export function hvp<P extends Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>>(
-  f: (p: Given<P>) => Tensor,
-): (p: P, v: P) => P {
-  const g = vjp<P, P>((p) => grad<P>(f)(p as P));
+export function hvp<P extends Parameters>(f: (p: P) => Tensor): (p: P, v: P) => P {
+  const g = vjp((p: P) => grad(f)(p));
   return (p, v) =>
     scope(
       () => g(p, v).grads,

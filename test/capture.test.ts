@@ -1,0 +1,171 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  type Backend,
+  CaptureError,
+  capture,
+  init,
+  slab,
+  type Tensor,
+  valueAndGrad,
+} from "../core/index.ts";
+import { adamw, add, matmul, mean, mul, scale, sub, tanh } from "../kernels/index.ts";
+import { openBackend } from "./support/backends.ts";
+
+const X = Float32Array.from({ length: 20 }, (_, i) => Math.sin(i));
+const Y = Float32Array.from({ length: 15 }, (_, i) => Math.cos(2 * i));
+
+/** A two-layer regression step with AdamW: parameters, gradients and state in slabs. */
+function program(be: Backend) {
+  const shapes = { w1: [4, 8], b1: [8], w2: [8, 3] };
+  const init = Float32Array.from({ length: 32 }, (_, i) => Math.sin(3 * i + 1) / 2);
+  const p = slab(be, shapes, { w1: init, w2: init.subarray(0, 24) });
+  const m = p.like();
+  const v = p.like();
+  const step = (x: Tensor, y: Tensor, lr: unknown, t: unknown) => {
+    const { value } = valueAndGrad(({ w1, b1, w2 }: Readonly<Record<string, Tensor>>) => {
+      const h = tanh(matmul(x, w1, { bias: b1 }));
+      const e = sub(matmul(h, w2), y);
+      return mean(mul(e, e).reshape([15]));
+    })(p);
+    adamw(p.flat, m.flat, v.flat, p.grad.flat, { lr, t });
+    return value;
+  };
+  return { p, step };
+}
+
+describe.each(["ref", "wasm", "webgpu"] as const)("capture on %s", (name) => {
+  let be: Backend;
+  beforeAll(async () => {
+    be = await openBackend(name);
+  });
+  afterAll(() => be.dispose());
+
+  test("replay equals eager bit for bit, with declared inputs, scalars and a counter", async () => {
+    const lrs = [0.1, 0.1, 0.03, 0.01];
+    const eager = program(be);
+    const losses: number[] = [];
+    for (const [i, lr] of lrs.entries()) {
+      const x = be.tensor(
+        [5, 4],
+        X.map((c) => c * (i + 1)),
+      );
+      const y = be.tensor([5, 3], Y);
+      losses.push((await eager.step(x, y, lr, i + 1).read())[0]);
+    }
+    const replayed = program(be);
+    const step = await capture(
+      be,
+      ({ in: { x, y }, scalar: { lr, t } }) => replayed.step(x, y, lr, t),
+      {
+        inputs: { x: [5, 4], y: [5, 3] },
+        scalars: { lr: 0.1, t: { start: 1 } },
+      },
+    );
+    const before = be.dispatches;
+    const got: number[] = [];
+    for (const [i, lr] of lrs.entries()) {
+      step.run({ x: X.map((c) => c * (i + 1)), y: Y }, { lr });
+      got.push((await step.out.read())[0]);
+    }
+    expect(got).toEqual(losses);
+    expect([...(await replayed.p.save())]).toEqual([...(await eager.p.save())]);
+    expect(be.dispatches - before).toBe(lrs.length * step.dispatches);
+    step.dispose();
+  });
+
+  test("capturing runs nothing and leaves no memory behind", async () => {
+    const a = be.tensor([64], new Float32Array(64).fill(2));
+    const acc = be.tensor([64]);
+    const before = be.bytesInUse;
+    const step = await capture(be, () => {
+      scale.into({ y: acc }, { x: mul(a, a) }, { beta: 1 });
+    });
+    expect((await acc.read())[0]).toBe(0);
+    step.run();
+    step.run();
+    expect((await acc.read())[0]).toBe(8);
+    step.dispose();
+    expect(be.bytesInUse).toBe(before);
+  });
+
+  test("memory freed while recording is not handed to others", async () => {
+    const a = be.tensor([256], new Float32Array(256).fill(1));
+    const step = await capture(be, () => {
+      const t = add(a, a);
+      const u = mul(t, t);
+      t.dispose();
+      return add(u, u);
+    });
+    const bystanders = Array.from({ length: 4 }, () =>
+      be.tensor([256], new Float32Array(256).fill(7)),
+    );
+    step.run();
+    expect((await step.out.read())[0]).toBe(8);
+    for (const b of bystanders) expect([...(await b.read())].every((c) => c === 7)).toBe(true);
+    step.dispose();
+  });
+
+  test("what a recording does not cover is refused", async () => {
+    const a = be.tensor([4], [1, 2, 3, 4]);
+    const other = await init("ref");
+    const step = await capture(be, ({ in: { x }, scalar: { k } }) => scale(add(x, a), { by: k }), {
+      inputs: { x: [4] },
+      scalars: { k: 2 },
+    });
+    const fails = (run: () => void, message: string) => {
+      expect(run).toThrow(CaptureError);
+      expect(run).toThrow(message);
+    };
+    fails(() => step.run({ x: [1, 2, 3] }), "run: x: was recorded as (4), 4 elements, got 3");
+    fails(() => step.run({ z: [1] }), "run: no input 'z' was declared; there are x");
+    fails(() => step.run({}, { lr: 1 }), "run: no scalar 'lr' was declared; there are k");
+    fails(() => step.run({ x: be.tensor([2, 2]) }), "run: x: was recorded as f32(4), got f32(2,2)");
+    fails(() => step.run({ x: other.tensor([4]) }), "run: x: belongs to another backend (ref)");
+    a.dispose();
+    fails(() => step.run(), "run: a tensor (4) that the recording uses was disposed since");
+    step.dispose();
+    fails(() => step.run(), "run: this step was disposed");
+  });
+
+  test("host state that would be frozen is found while capturing", async () => {
+    const a = be.tensor([4], [1, 2, 3, 4]);
+    let lr = 1;
+    await expect(capture(be, () => scale(a, { by: lr++ }))).rejects.toThrow(
+      "[scale] by was 1 in one recording and 2 in the next; declare it as a scalar",
+    );
+    let n = 1;
+    await expect(
+      capture(be, () => {
+        for (let i = 0; i < n; i++) scale(a);
+        n++;
+      }),
+    ).rejects.toThrow("two recordings of the same step have 1 and 2 kernels");
+    await expect(capture(be, () => a.write([0, 0, 0, 0]))).rejects.toThrow(
+      "write: the host cannot touch tensors while a step is captured",
+    );
+    await expect(capture(be, async () => scale(a))).rejects.toThrow(CaptureError);
+    // The backend is none the worse for it.
+    expect((await scale(a, { by: 3 }).read())[1]).toBe(6);
+  });
+});
+
+test("on wasm a replayed step allocates nothing", async () => {
+  const be = await openBackend("wasm");
+  const { step } = program(be);
+  const x = be.tensor([5, 4], X);
+  const y = be.tensor([5, 3], Y);
+  const s = await capture(be, ({ scalar: { lr, t } }) => step(x, y, lr, t), {
+    scalars: { lr: 0.01, t: { start: 1 } },
+  });
+  for (let i = 0; i < 20_000; i++) s.run();
+  const memory = be.bytesInUse;
+  const heap = process.memoryUsage().heapUsed;
+  const runs = 20_000;
+  for (let i = 0; i < runs; i++) s.run();
+  const perRun = (process.memoryUsage().heapUsed - heap) / runs;
+  expect(be.bytesInUse).toBe(memory);
+  // One boxed number would already be 12 bytes a run.
+  expect(perRun).toBeLessThan(8);
+  s.dispose();
+  be.dispose();
+});
