@@ -1,0 +1,6 @@
+// elementwise
+export * from "./binary.ts";
+export * from "./unary.ts";
+
+// reductions
+export * from "./reduce.ts";
