@@ -4,3 +4,6 @@ export * from "./unary.ts";
 
 // reductions
 export * from "./reduce.ts";
+
+// products
+export * from "./matmul.ts";
