@@ -7,3 +7,7 @@ export * from "./reduce.ts";
 
 // products
 export * from "./matmul.ts";
+
+// softmax and its losses
+export * from "./softmax.ts";
+export * from "./softmax_xent.ts";
