@@ -11,3 +11,8 @@ export * from "./matmul.ts";
 // softmax and its losses
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";
+
+// optimisers
+export * from "./adamw.ts";
+export * from "./clip.ts";
+export * from "./sgd.ts";
