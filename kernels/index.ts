@@ -16,3 +16,6 @@ export * from "./sgd.ts";
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";
 export * from "./unary.ts";
+
+// crossbar
+export * from "./mean_field.ts";
