@@ -5,8 +5,9 @@ import { promisify } from "node:util";
 import { defineCommand } from "citty";
 import type { BackendName } from "../core/backend.ts";
 import { BACKENDS, findAdapter, openBackend } from "./backends.ts";
-import { didYouMean, UsageError } from "./errors.ts";
+import { didYouMean, EXIT, UsageError } from "./errors.ts";
 import { formatNumber, textTable } from "./format.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { openProgress } from "./progress.ts";
 import { suites } from "./registry.ts";
 import { packageRoot, version } from "./version.ts";
@@ -48,16 +49,21 @@ export const bench = defineCommand({
       progress.note("This is a software adapter: good for correctness, its times say little.");
     }
     const { runBench } = await import("../bench/run.ts");
+    const interrupt = onInterrupt(() => progress.stop());
     const found = await runBench({
       backend,
       suites: chosen,
       quick: args.quick ?? false,
       machine: backend.name === "webgpu" ? `${backend.build}; ${cpu()}` : cpu(),
       commit: await commit(),
-      signal: new AbortController().signal,
+      signal: interrupt.signal,
       progress: (label, done, total) => progress.update(label, done, total),
       skipped: (kernel, why) => progress.note(`${kernel}: ${why}`),
+    }).catch((error) => {
+      if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
+      throw error;
     });
+    interrupt.off();
     progress.stop();
 
     if (args.json) {

@@ -22,7 +22,7 @@ export function textTable(
 ): string {
   const natural = head.map((h, i) => 2 + Math.max(h.length, ...rows.map((r) => width(r[i]))));
   const total = natural.reduce((n, w) => n + w + 1, 1);
-  const limit = process.stdout.columns ?? 120;
+  const limit = process.stdout.columns || 120;
   let excess = Math.max(0, total - limit);
   const widths = [...natural];
   // The widest gives first: a short column that shares the loss would only wrap for nothing.
@@ -37,7 +37,8 @@ export function textTable(
     colWidths: widths,
     colAligns: head.map((_, i) => align[i] ?? "left"),
     wordWrap: true,
-    style: { head: [], border: [] },
+    // rows that wrap need a line between them, others read better without
+    style: { head: [], border: [], compact: total <= limit },
   });
   table.push(...rows.map((row) => [...row]));
   return table.toString();

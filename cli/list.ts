@@ -43,9 +43,9 @@ export const list = defineCommand({
         k.backends.join(" "),
         k.vjp ? "yes" : "no",
       ]);
-    console.log(`${found.kernels.length} kernels`);
+    console.log(`Kernels (${found.kernels.length})`);
     console.log(textTable(["family", "name", "dtypes", "backends", "gradient"], rows));
-    console.log(`${found.algorithms.length} algorithms`);
+    console.log(`Algorithms (${found.algorithms.length})`);
     const papers = found.algorithms.map((a) => [a.name, a.paper]);
     console.log(textTable(["name", "paper"], papers, [], [1]));
   },

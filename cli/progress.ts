@@ -23,6 +23,8 @@ class Bars implements Progress {
           format: "{bar} {percentage}% | {label} | {value}/{total} | {duration_formatted}",
           barsize: 24,
           hideCursor: true,
+          // Ctrl-C is for the command to handle: it stops the bar as well
+          gracefulExit: false,
         },
         cliProgress.Presets.shades_classic,
       );

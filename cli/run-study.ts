@@ -66,7 +66,6 @@ export async function runStudy(request: RunRequest): Promise<RunReport> {
     size,
   };
   const earlier = await earlierRun(path, options, request);
-  await makeFolder(out);
 
   const cells = new Map(earlier?.cells);
   const asked = new Set<string>();
@@ -126,17 +125,20 @@ export async function runStudy(request: RunRequest): Promise<RunReport> {
   return report;
 }
 
-/** What an interrupted run has left that this one goes on from. */
-async function earlierRun(path: string, options: RunOptions, { resume, progress }: RunRequest) {
+/** What an interrupted run has left that this one goes on from; and a folder to write to. */
+async function earlierRun(path: string, options: RunOptions, request: RunRequest) {
+  const { resume, progress, out } = request;
   if (resume) {
     const found = await loadCheckpoint(path);
     if (!found) {
       throw new FormatError("missing", `--resume: expected a checkpoint at ${path}, got no file`);
     }
     assertSameRun(path, found.options, options);
+    await makeFolder(out);
     progress.note(`Going on from ${path}: ${parts(found.cells.size)} finished.`);
     return found;
   }
+  await makeFolder(out);
   const found = await loadCheckpoint(path).catch(() => "unreadable" as const);
   if (found) {
     const what = found === "unreadable" ? "an unreadable one" : parts(found.cells.size);

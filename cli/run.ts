@@ -6,6 +6,7 @@ import { integer } from "./args.ts";
 import { BACKENDS, openBackend } from "./backends.ts";
 import { didYouMean, EXIT, UsageError } from "./errors.ts";
 import { colours, formatNumber, textTable } from "./format.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { openProgress } from "./progress.ts";
 import { checkpointPath, Interrupted, parts, type RunReport, runStudy } from "./run-study.ts";
 
@@ -101,24 +102,6 @@ export const run = defineCommand({
     if (report.checks.some((check) => !check.pass)) process.exitCode = EXIT.failed;
   },
 });
-
-/** The first Ctrl-C raises the signal, a later one ends the process. */
-function onInterrupt(first: () => void): { signal: AbortSignal; off: () => void } {
-  const controller = new AbortController();
-  let since = 0;
-  const listener = () => {
-    if (!controller.signal.aborted) {
-      since = Date.now();
-      first();
-      controller.abort();
-    } else if (Date.now() - since > 500) {
-      // npm hands a Ctrl-C on that the terminal has already delivered: that one does not count.
-      process.exit(EXIT.interrupted);
-    }
-  };
-  process.on("SIGINT", listener);
-  return { signal: controller.signal, off: () => process.off("SIGINT", listener) };
-}
 
 function printChecks(report: RunReport, out: string): void {
   const rows = report.checks.map((check) => [

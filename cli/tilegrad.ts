@@ -43,7 +43,7 @@ async function tilegrad(words: readonly string[]): Promise<void> {
   if (!command) {
     const what = name.startsWith("-") ? "flag" : "command";
     throw new UsageError(
-      `tilegrad: unknown ${what} '${name}'${didYouMean(name, names)}; ` +
+      `tilegrad: unknown ${what} '${name}'${didYouMean(name, [...names, "--help", "--version"])}; ` +
         `the commands are ${names.join(", ")}`,
     );
   }
