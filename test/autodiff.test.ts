@@ -124,7 +124,7 @@ describe.each(["ref", "wasm", "webgpu"] as const)("autodiff on %s", (name) => {
     const x = point(1, 2, 3);
     const m = be.tensor([2, 3], [1, 1, 1, 2, 2, 2]);
     const g = grad((t: Tensor) => total(add(mul(m, t), mul(t, t))))(x);
-    expect([...(await g.read())]).toEqual([3 + 2 * 1, 3 + 2 * 2, 3 + 2 * 3]);
+    expect([...(await g.read())]).toEqual([3 + 4 * 1, 3 + 4 * 2, 3 + 4 * 3]);
   });
 
   test("slab: gradients land in the twin; untouched entries are zero", async () => {

@@ -1,0 +1,29 @@
+// SGD with momentum in place over tiles of 1024: m ← μm + g + λp, p ← p − lr (nesterov ? g + λp + μm : m).
+
+const TILE: u32 = 1024;
+
+export function sgd_f32(
+  p: usize, m: usize, g: usize, N: u32,
+  lr: f32, momentum: f32, weight_decay: f32, nesterov: u32, lo: u32, hi: u32,
+): void {
+  const end = min(hi * TILE, N);
+  let i = lo * TILE;
+  let o = (<usize>i) << 2;
+  for (; i + 4 <= end; i += 4) {
+    const w = v128.load(p + o);
+    const d = f32x4.add(v128.load(g + o), f32x4.mul(f32x4.splat(weight_decay), w));
+    const nm = f32x4.add(f32x4.mul(f32x4.splat(momentum), v128.load(m + o)), d);
+    v128.store(m + o, nm);
+    const u = nesterov ? f32x4.add(d, f32x4.mul(f32x4.splat(momentum), nm)) : nm;
+    v128.store(p + o, f32x4.sub(w, f32x4.mul(f32x4.splat(lr), u)));
+    o += 16;
+  }
+  for (; i < end; i++) {
+    const w = load<f32>(p + o);
+    const d = load<f32>(g + o) + weight_decay * w;
+    const nm = momentum * load<f32>(m + o) + d;
+    store<f32>(m + o, nm);
+    store<f32>(p + o, w - lr * (nesterov ? d + momentum * nm : nm));
+    o += 4;
+  }
+}

@@ -1,0 +1,68 @@
+//! use math
+// y (B,M,N) = beta·y + act(alpha · A·B + bias): a 16×16 tile of y per workgroup, K in steps of 16
+// through workgroup memory. grid: (N tiles, M tiles, B).
+struct P {
+  B: u32, M: u32, N: u32, A: u32, K: u32, C: u32,
+  present: u32,
+  alpha: f32, ta: u32, tb: u32, act: u32, beta: f32,
+}
+@group(0) @binding(0) var<storage, read_write> y: array<f32>; // (B,M,N)
+@group(0) @binding(1) var<storage, read> a: array<f32>;       // (A,M,K) or (A,K,M); A is B or 1
+@group(0) @binding(2) var<storage, read> b: array<f32>;       // (C,K,N) or (C,N,K); C is B or 1
+@group(0) @binding(3) var<storage, read> bias: array<f32>;    // (N)
+@group(0) @binding(4) var<uniform> p: P;
+
+const T = 16u;
+var<workgroup> ta: array<f32, 256>;
+var<workgroup> tb: array<f32, 256>;
+
+fn activate(v: f32) -> f32 {
+  switch (p.act) {
+    case 1u: { return relu_f(v); }
+    case 2u: { return tanh_f(v); }
+    case 3u: { return sigmoid_f(v); }
+    case 4u: { return gelu_f(v); }
+    case 5u: { return silu_f(v); }
+    default: { return v; }
+  }
+}
+
+@compute @workgroup_size(16, 16)
+fn matmul_f32(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
+  let m = w.y * T + l.y;
+  let n = w.x * T + l.x;
+  let oa = select(w.z, 0u, p.A == 1u) * p.M * p.K;
+  let ob = select(w.z, 0u, p.C == 1u) * p.K * p.N;
+  var s = 0.0;
+  for (var k0 = 0u; k0 < p.K; k0 += T) {
+    // Neighbouring threads read neighbouring words, whichever way the operand lies.
+    var v = 0.0;
+    if (p.ta == 0u) {
+      if (m < p.M && k0 + l.x < p.K) { v = a[oa + m * p.K + k0 + l.x]; }
+      ta[l.y * T + l.x] = v;
+    } else {
+      let i = w.y * T + l.x;
+      if (i < p.M && k0 + l.y < p.K) { v = a[oa + (k0 + l.y) * p.M + i]; }
+      ta[l.x * T + l.y] = v;
+    }
+    v = 0.0;
+    if (p.tb == 0u) {
+      if (n < p.N && k0 + l.y < p.K) { v = b[ob + (k0 + l.y) * p.N + n]; }
+      tb[l.y * T + l.x] = v;
+    } else {
+      let j = w.x * T + l.y;
+      if (j < p.N && k0 + l.x < p.K) { v = b[ob + j * p.K + k0 + l.x]; }
+      tb[l.x * T + l.y] = v;
+    }
+    workgroupBarrier();
+    let depth = min(T, p.K - k0);
+    for (var k = 0u; k < depth; k++) { s += ta[l.y * T + k] * tb[k * T + l.x]; }
+    workgroupBarrier();
+  }
+  if (m >= p.M || n >= p.N) { return; }
+  var v = p.alpha * s;
+  if (p.present != 0u) { v += bias[n]; }
+  v = activate(v);
+  let i = (w.z * p.M + m) * p.N + n;
+  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+}

@@ -1,0 +1,113 @@
+//! use index
+//! use math
+// Reductions of rows (R, C) -> (R): a workgroup of 64 a row, strided partial sums, then a tree.
+// Reductions of columns (L, S) -> (S) and expansions: a thread an output.
+struct PRow { R: u32, C: u32, beta: f32 }
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<uniform> p: PRow;
+
+var<workgroup> part: array<f32, 64>;
+
+fn store(i: u32, v: f32, beta: f32) {
+  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+}
+
+fn tree_sum(l: u32) -> f32 {
+  workgroupBarrier();
+  for (var s = 32u; s > 0u; s >>= 1u) {
+    if (l < s) { part[l] += part[l + s]; }
+    workgroupBarrier();
+  }
+  return part[0];
+}
+
+// Each thread adds runs of 64 of its terms before they join its total.
+fn row_sum(r: u32, l: u32, squares: bool) -> f32 {
+  var total = 0.0;
+  var run = 0.0;
+  var n = 0u;
+  for (var c = l; c < p.C; c += 64u) {
+    let v = x[r * p.C + c];
+    run += select(v, v * v, squares);
+    n += 1u;
+    if ((n & 63u) == 0u) { total += run; run = 0.0; }
+  }
+  part[l] = total + run;
+  return tree_sum(l);
+}
+
+@compute @workgroup_size(64)
+fn sum_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = w.y * g.x + w.x;
+  let s = row_sum(min(r, max(p.R, 1u) - 1u), l, false);
+  if (l == 0u && r < p.R) { store(r, s, p.beta); }
+}
+
+@compute @workgroup_size(64)
+fn mean_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = w.y * g.x + w.x;
+  let s = row_sum(min(r, max(p.R, 1u) - 1u), l, false);
+  if (l == 0u && r < p.R) { store(r, s / f32(p.C), p.beta); }
+}
+
+@compute @workgroup_size(64)
+fn sum_squares_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = w.y * g.x + w.x;
+  let s = row_sum(min(r, max(p.R, 1u) - 1u), l, true);
+  if (l == 0u && r < p.R) { store(r, s, p.beta); }
+}
+
+// max() may drop a NaN; this keeps it.
+fn max_nan(a: f32, b: f32) -> f32 {
+  return select(select(a, b, b > a || is_nan(b)), a, is_nan(a));
+}
+
+@compute @workgroup_size(64)
+fn max_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = w.y * g.x + w.x;
+  let row = min(r, max(p.R, 1u) - 1u);
+  var m = x[row * p.C + min(l, max(p.C, 1u) - 1u)];
+  for (var c = l + 64u; c < p.C; c += 64u) { m = max_nan(m, x[row * p.C + c]); }
+  part[l] = m;
+  workgroupBarrier();
+  for (var s = 32u; s > 0u; s >>= 1u) {
+    if (l < s) { part[l] = max_nan(part[l], part[l + s]); }
+    workgroupBarrier();
+  }
+  if (l == 0u && r < p.R) { store(r, part[0], p.beta); }
+}
+
+struct PLead { S: u32, L: u32, beta: f32 }
+@group(0) @binding(2) var<uniform> pl: PLead;
+
+@compute @workgroup_size(64)
+fn sum_leading_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let c = linear_index(w, g, l);
+  if (c >= pl.S) { return; }
+  var total = 0.0;
+  var run = 0.0;
+  for (var i = 0u; i < pl.L; i++) {
+    run += x[i * pl.S + c];
+    if ((i & 255u) == 255u) { total += run; run = 0.0; }
+  }
+  store(c, total + run, pl.beta);
+}
+
+struct PExpand { R: u32, C: u32, size: u32, beta: f32 }
+@group(0) @binding(2) var<uniform> pe: PExpand;
+
+@compute @workgroup_size(64)
+fn expand_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(w, g, l);
+  if (i < pe.R * pe.C) { store(i, x[i / pe.C], pe.beta); }
+}
+
+struct PExpandLead { L: u32, S: u32, size: u32, beta: f32 }
+@group(0) @binding(2) var<uniform> px: PExpandLead;
+
+@compute @workgroup_size(64)
+fn expand_leading_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(w, g, l);
+  if (i < px.L * px.S) { store(i, x[i % px.S], px.beta); }
+}
