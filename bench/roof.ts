@@ -120,7 +120,8 @@ export interface Roof {
   readonly bandwidth: readonly Bandwidth[];
 }
 
-const FOOTPRINTS = [32, 128, 512, 2048, 8192, 32768, 131072].map((kib) => kib * 1024);
+/** 32 KiB … 128 MiB. */
+const FOOTPRINTS = Array.from({ length: 13 }, (_, i) => 2 ** (15 + i));
 
 export async function measureRoof(
   backend: Backend,
@@ -172,11 +173,18 @@ async function sweep(backend: Backend, kernel: AnyKernel, tiles: number, options
 }
 
 /**
- * The bandwidth that a kernel moving this many bytes is held against: the best of any working set
- * at least as large. (Where launches cost more than the sweep, a larger one comes closer.)
+ * The bandwidth that a kernel moving this many bytes is held against, between the two nearest
+ * working sets. A larger set that went faster counts for the smaller ones too: there, launches cost
+ * more than the sweep.
  */
 export function bandwidthFor(roof: Roof, bytes: number): number {
-  const fitting = roof.bandwidth.filter(({ footprint }) => footprint >= bytes);
-  const among = fitting.length ? fitting : roof.bandwidth.slice(-1);
-  return Math.max(...among.map((b) => b.bytesPerSecond));
+  const best = roof.bandwidth.map((_, i) =>
+    Math.max(...roof.bandwidth.slice(i).map((b) => b.bytesPerSecond)),
+  );
+  const last = best.length - 1;
+  const at = Math.log2(bytes / roof.bandwidth[0].footprint);
+  if (at <= 0) return best[0];
+  if (at >= last) return best[last];
+  const i = Math.floor(at);
+  return best[i] + (at - i) * (best[i + 1] - best[i]);
 }

@@ -118,7 +118,9 @@ function prepare(backend: Backend, suite: Suite, c: Case): { call: Call; tensors
     // Outputs start as zeros as well, so that an accumulating kernel never meets a stray NaN.
     const tensor = backend.tensor(shape, undefined, arg.dtype);
     if (arg.role === "out" || arg.role === "acc") return tensor;
-    const fill = suite.fill?.[arg.name] ?? ((u: number) => 2 * u - 1);
+    const standard =
+      arg.dtype === "f32" ? (u: number) => 2 * u - 1 : (u: number) => Math.floor(8 * u);
+    const fill = suite.fill?.[arg.name] ?? standard;
     tensor.write(Float32Array.from({ length: tensor.size }, (_, i) => fill(next(), i, dims)));
     return tensor;
   });
