@@ -1,4 +1,14 @@
-import { defineKernel, edges, f32, inout, inp, linear, nonNegative, positive, type Suite } from "../core/contract.ts";
+import {
+  defineKernel,
+  edges,
+  f32,
+  inout,
+  inp,
+  linear,
+  nonNegative,
+  positive,
+  type Suite,
+} from "../core/contract.ts";
 import source from "../wgsl/adamw.wgsl";
 
 const decay = ["in [0, 1)", (v: number) => v >= 0 && v < 1] as const;
@@ -36,7 +46,10 @@ export const adamw = /* @__PURE__ */ defineKernel({
 export const adamwSuite: Suite = {
   kernel: adamw,
   cases: () => [
-    ...edges(1024).map((n) => ({ dims: { N: [n] }, params: { lr: 0.01, t: 3, weight_decay: 0.1 } })),
+    ...edges(1024).map((n) => ({
+      dims: { N: [n] },
+      params: { lr: 0.01, t: 3, weight_decay: 0.1 },
+    })),
     { dims: { N: [37] }, params: { lr: 0.1, t: 1000, beta1: 0, eps: 1e-3 } },
   ],
   bench: () => [

@@ -1,4 +1,13 @@
-import { defineKernel, edges, f32, inout, inp, linear, positive, type Suite } from "../core/contract.ts";
+import {
+  defineKernel,
+  edges,
+  f32,
+  inout,
+  inp,
+  linear,
+  positive,
+  type Suite,
+} from "../core/contract.ts";
 import source from "../wgsl/clip.wgsl";
 
 /**
@@ -27,7 +36,9 @@ export const clipSuite: Suite = {
     ...edges(1024).map((n) => ({ dims: { N: [n] }, params: { max_norm: 0.5 } })),
     { dims: { N: [5] }, params: { max_norm: 1e6 } },
   ],
-  bench: () => [{ dims: { N: [235_146] }, params: { max_norm: 1 }, source: "784-256-128-10 as one slab" }],
+  bench: () => [
+    { dims: { N: [235_146] }, params: { max_norm: 1 }, source: "784-256-128-10 as one slab" },
+  ],
   tol: { rel: 1e-6, abs: 1e-7 },
   fill: { sumsq: (u) => 4 + u },
 };

@@ -1,18 +1,21 @@
 // elementwise
-export * from "./binary.ts";
-export * from "./unary.ts";
-
-// reductions
-export * from "./reduce.ts";
-
-// products
-export * from "./matmul.ts";
-
-// softmax and its losses
-export * from "./softmax.ts";
-export * from "./softmax_xent.ts";
 
 // optimisers
 export * from "./adamw.ts";
+export * from "./binary.ts";
 export * from "./clip.ts";
+
+// products
+export * from "./matmul.ts";
+// random numbers
+export * from "./random.ts";
+// reductions
+export * from "./reduce.ts";
 export * from "./sgd.ts";
+// softmax and its losses
+export * from "./softmax.ts";
+export * from "./softmax_xent.ts";
+export * from "./unary.ts";
+
+// crossbar
+export * from "./mean_field.ts";

@@ -1,6 +1,6 @@
 import {
-  acc,
   type AnyKernel,
+  acc,
   type Case,
   choice,
   defineKernel,
@@ -27,7 +27,11 @@ const activations: Record<string, (v: number) => number> = {
   silu: (v) => v / (1 + Math.exp(-v)),
 };
 /** Slopes from the output; the others need the value before the activation. */
-const fromOutput: Record<string, AnyKernel> = { relu: relu_bwd, tanh: tanh_bwd, sigmoid: sigmoid_bwd };
+const fromOutput: Record<string, AnyKernel> = {
+  relu: relu_bwd,
+  tanh: tanh_bwd,
+  sigmoid: sigmoid_bwd,
+};
 const fromInput: Record<string, AnyKernel> = { gelu: gelu_bwd, silu: silu_bwd };
 
 /**
@@ -56,7 +60,9 @@ export const matmul = /* @__PURE__ */ defineKernel({
     const { A, C } = runs;
     const same = A.length === C.length && A.every((n, i) => n === C[i]);
     if (!same && A.length > 0 && C.length > 0) {
-      fail(`a and b: batches (${A.join(",")}) and (${C.join(",")}) differ; they agree, or one has none`);
+      fail(
+        `a and b: batches (${A.join(",")}) and (${C.join(",")}) differ; they agree, or one has none`,
+      );
     }
     runs.B = A.length ? A : C;
     d.B = runs.B.reduce((n, v) => n * v, 1);
@@ -82,8 +88,18 @@ export const matmul = /* @__PURE__ */ defineKernel({
     if (act in fromOutput) dz = fromOutput[act](dz, g.out.y);
     else if (act in fromInput) dz = fromInput[act](dz, matmul(a, b, { alpha, ta, tb, bias }));
     // y = a b: da = dz bᵀ, db = aᵀ dz; under a transpose the product comes out transposed.
-    operand(g, "a", dz, ta ? [b, dz, { alpha, ta: tb, tb: 1 }] : [dz, b, { alpha, tb: tb ? 0 : 1 }]);
-    operand(g, "b", dz, tb ? [dz, a, { alpha, ta: 1, tb: ta }] : [a, dz, { alpha, ta: ta ? 0 : 1 }]);
+    operand(
+      g,
+      "a",
+      dz,
+      ta ? [b, dz, { alpha, ta: tb, tb: 1 }] : [dz, b, { alpha, tb: tb ? 0 : 1 }],
+    );
+    operand(
+      g,
+      "b",
+      dz,
+      tb ? [dz, a, { alpha, ta: 1, tb: ta }] : [a, dz, { alpha, ta: ta ? 0 : 1 }],
+    );
     if (bias && g.needs("bias")) g.to("bias", sum_leading, [dz.reshape([-1, g.dims.N])]);
   },
   cost: ({ B, M, N, K, A, C }) => ({
@@ -132,7 +148,11 @@ export const matmulSuite: Suite = {
   tol: { rel: 1e-5, abs: 1e-5 },
   cases: () => [
     ...sizes(),
-    ...options.map((params) => ({ dims: { A: [], C: [], M: 9, N: 11, K: 5 }, params, with: ["bias"] })),
+    ...options.map((params) => ({
+      dims: { A: [], C: [], M: 9, N: 11, K: 5 },
+      params,
+      with: ["bias"],
+    })),
     { dims: { A: [2, 3], C: [2, 3], M: 5, N: 6, K: 7 } },
     { dims: { A: [3], C: [], M: 5, N: 9, K: 4 }, with: ["bias"] },
     { dims: { A: [], C: [4], M: 5, N: 9, K: 4 }, params: { ta: 1 } },
@@ -142,7 +162,14 @@ export const matmulSuite: Suite = {
   ],
   bench: () => [
     { dims: { A: [], C: [], M: 256, N: 256, K: 256 }, source: "square 256" },
-    { dims: { A: [], C: [], M: 128, N: 256, K: 784 }, source: "first layer of 784-256-128-10, batch 128" },
-    { dims: { A: [], C: [], M: 10, N: 256, K: 784 }, params: { tb: 1 }, source: "analog FCN, batch 10" },
+    {
+      dims: { A: [], C: [], M: 128, N: 256, K: 784 },
+      source: "first layer of 784-256-128-10, batch 128",
+    },
+    {
+      dims: { A: [], C: [], M: 10, N: 256, K: 784 },
+      params: { tb: 1 },
+      source: "analog FCN, batch 10",
+    },
   ],
 };

@@ -50,9 +50,14 @@ export const sum = /* @__PURE__ */ rows("sum", total, 1, (g) =>
 );
 
 /** y (R) = mean of x (R, C) over the last axis; NaN for C = 0. */
-export const mean = /* @__PURE__ */ rows("mean", (r) => total(r) / r.length, 1, (g) => {
-  if (g.needs("x")) g.to("x", expand, [scale(g.d.y, { by: 1 / g.dims.C })], { size: g.dims.C });
-});
+export const mean = /* @__PURE__ */ rows(
+  "mean",
+  (r) => total(r) / r.length,
+  1,
+  (g) => {
+    if (g.needs("x")) g.to("x", expand, [scale(g.d.y, { by: 1 / g.dims.C })], { size: g.dims.C });
+  },
+);
 
 /** y (R) = Σ_c x² (R, C), over the last axis. */
 export const sum_squares = /* @__PURE__ */ rows(
@@ -129,7 +134,10 @@ const bench = (): Case[] => [
 ];
 const tol = { rel: 1e-5, abs: 1e-5 };
 const rowSuite = (kernel: Suite["kernel"]): Suite => ({ kernel, cases, bench, tol });
-const leading = (): Case[] => [...grid({ L: [1, 5, 300], S: edges(4) }), { dims: { L: 7, S: 131 } }];
+const leading = (): Case[] => [
+  ...grid({ L: [1, 5, 300], S: edges(4) }),
+  { dims: { L: 7, S: 131 } },
+];
 const tall = (): Case[] => [
   { dims: { L: 128, S: 784 }, source: "bias gradient of 784-256-128-10, batch 128" },
 ];

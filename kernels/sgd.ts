@@ -1,4 +1,14 @@
-import { defineKernel, edges, f32, flag, inout, inp, linear, nonNegative, type Suite } from "../core/contract.ts";
+import {
+  defineKernel,
+  edges,
+  f32,
+  flag,
+  inout,
+  inp,
+  linear,
+  nonNegative,
+  type Suite,
+} from "../core/contract.ts";
 import source from "../wgsl/sgd.wgsl";
 
 /**
@@ -34,6 +44,8 @@ export const sgdSuite: Suite = {
     ...edges(1024).map((n) => ({ dims: { N: [n] }, params: { lr: 0.1, momentum: 0.9 } })),
     { dims: { N: [37] }, params: { lr: 0.1, momentum: 0.5, weight_decay: 0.01, nesterov: 1 } },
   ],
-  bench: () => [{ dims: { N: [235_146] }, params: { lr: 0.1 }, source: "784-256-128-10 as one slab" }],
+  bench: () => [
+    { dims: { N: [235_146] }, params: { lr: 0.1 }, source: "784-256-128-10 as one slab" },
+  ],
   tol: { rel: 1e-6, abs: 1e-6 },
 };

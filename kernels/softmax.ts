@@ -1,4 +1,13 @@
-import { acc, type Case, defineKernel, edges, grid, inp, linear, type Suite } from "../core/contract.ts";
+import {
+  acc,
+  type Case,
+  defineKernel,
+  edges,
+  grid,
+  inp,
+  linear,
+  type Suite,
+} from "../core/contract.ts";
 import source from "../wgsl/softmax.wgsl";
 
 const webgpu = [{ source, grid: ({ R }: Record<string, number>) => linear(R, 1) }];
@@ -18,7 +27,8 @@ export const softmax = /* @__PURE__ */ defineKernel({
       let s = 0;
       for (let c = 0; c < C; c++) m = Math.max(m, x[r * C + c]);
       for (let c = 0; c < C; c++) s += Math.exp(x[r * C + c] - m);
-      for (let c = 0; c < C; c++) y[r * C + c] = m === -Infinity ? 0 : Math.exp(x[r * C + c] - m) / s;
+      for (let c = 0; c < C; c++)
+        y[r * C + c] = m === -Infinity ? 0 : Math.exp(x[r * C + c] - m) / s;
     }
   },
   vjp: (g) => g.to("x", softmax_bwd, [g.d.y, g.out.y]),
@@ -93,5 +103,10 @@ export const softmaxSuites: Suite[] = [
     },
   },
   { kernel: softmax_bwd, cases, bench, tol },
-  { kernel: softmax_bwd_bwd_y, cases, bench, tol: { rel: 1e-5, abs: 1e-5, why: "two sums that cancel" } },
+  {
+    kernel: softmax_bwd_bwd_y,
+    cases,
+    bench,
+    tol: { rel: 1e-5, abs: 1e-5, why: "two sums that cancel" },
+  },
 ];

@@ -1,4 +1,14 @@
-import { acc, type Case, defineKernel, edges, grid, inp, linear, out, type Suite } from "../core/contract.ts";
+import {
+  acc,
+  type Case,
+  defineKernel,
+  edges,
+  grid,
+  inp,
+  linear,
+  out,
+  type Suite,
+} from "../core/contract.ts";
 import source from "../wgsl/softmax_xent.wgsl";
 
 /**
@@ -71,7 +81,8 @@ export const softmaxXentSuites: Suite[] = [
     bench,
     tol,
     fill: { logits, labels },
-    skipFiniteDifferences: "lse has no gradient of its own, and labels out of range give NaN; see losses.test.ts",
+    skipFiniteDifferences:
+      "lse has no gradient of its own, and labels out of range give NaN; see losses.test.ts",
   },
   { kernel: softmax_xent_bwd, cases, bench, tol, fill: { logits, labels, lse: (u) => 2 + 4 * u } },
 ];

@@ -67,10 +67,14 @@ const slope = <V extends "x" | "y">(
   });
 
 /** y = e^x, (N); 0 and Inf beyond the range of f32. */
-export const exp = /* @__PURE__ */ unary("exp", Math.exp, 12, (g) => g.to("x", mul, [g.d.y, g.out.y]));
+export const exp = /* @__PURE__ */ unary("exp", Math.exp, 12, (g) =>
+  g.to("x", mul, [g.d.y, g.out.y]),
+);
 
 /** y = ln x, (N); −Inf at 0, NaN below. */
-export const log = /* @__PURE__ */ unary("log", Math.log, 20, (g) => g.to("x", div, [g.d.y, g.in.x]));
+export const log = /* @__PURE__ */ unary("log", Math.log, 20, (g) =>
+  g.to("x", div, [g.d.y, g.in.x]),
+);
 
 /** y = sin x, (N), x in radians; absolute error grows with |x| beyond 1e4. */
 export const sin = /* @__PURE__ */ unary("sin", Math.sin, 16, (g) => {
@@ -88,14 +92,24 @@ export const sqrt = /* @__PURE__ */ unary("sqrt", Math.sqrt, 1, (g) => {
 });
 
 /** y = x², (N). */
-export const square = /* @__PURE__ */ unary("square", (x) => x * x, 1, (g) => {
-  if (g.needs("x")) g.to("x", mul, [g.d.y, scale(g.in.x, { by: 2 })]);
-});
+export const square = /* @__PURE__ */ unary(
+  "square",
+  (x) => x * x,
+  1,
+  (g) => {
+    if (g.needs("x")) g.to("x", mul, [g.d.y, scale(g.in.x, { by: 2 })]);
+  },
+);
 
 /** y = 1/x, (N); ±Inf at ±0. */
-export const reciprocal = /* @__PURE__ */ unary("reciprocal", (x) => 1 / x, 1, (g) => {
-  if (g.needs("x")) g.to("x", mul, [g.d.y, scale(square(g.out.y), { by: -1 })]);
-});
+export const reciprocal = /* @__PURE__ */ unary(
+  "reciprocal",
+  (x) => 1 / x,
+  1,
+  (g) => {
+    if (g.needs("x")) g.to("x", mul, [g.d.y, scale(square(g.out.y), { by: -1 })]);
+  },
+);
 
 /** y = |x|, (N); the slope at 0 is 0. */
 export const abs = /* @__PURE__ */ unary("abs", Math.abs, 1, (g) => {
@@ -113,13 +127,19 @@ export const tanh = /* @__PURE__ */ unary("tanh", Math.tanh, 22, (g) =>
 );
 
 /** y = 1/(1+e^−x), (N). */
-export const sigmoid = /* @__PURE__ */ unary("sigmoid", (x) => 1 / (1 + Math.exp(-x)), 14, (g) =>
-  g.to("x", sigmoid_bwd, [g.d.y, g.out.y]),
+export const sigmoid = /* @__PURE__ */ unary(
+  "sigmoid",
+  (x) => 1 / (1 + Math.exp(-x)),
+  14,
+  (g) => g.to("x", sigmoid_bwd, [g.d.y, g.out.y]),
 );
 
 /** y = max(x, 0), (N); NaN stays NaN, the slope at 0 is 0. */
-export const relu = /* @__PURE__ */ unary("relu", (x) => Math.max(x, 0), 1, (g) =>
-  g.to("x", relu_bwd, [g.d.y, g.out.y]),
+export const relu = /* @__PURE__ */ unary(
+  "relu",
+  (x) => Math.max(x, 0),
+  1,
+  (g) => g.to("x", relu_bwd, [g.d.y, g.out.y]),
 );
 
 /** y = ln(1 + e^x), (N). */
@@ -136,32 +156,56 @@ const SQRT_2_PI = 0.7978845608028654;
 const geluTanh = (x: number) => Math.tanh(SQRT_2_PI * (x + 0.044715 * x ** 3));
 
 /** GELU in its tanh form, (N): ½x(1 + tanh(√(2/π)(x + 0.044715 x³))). */
-export const gelu = /* @__PURE__ */ unary("gelu", (x) => 0.5 * x * (1 + geluTanh(x)), 30, (g) =>
-  g.to("x", gelu_bwd, [g.d.y, g.in.x]),
+export const gelu = /* @__PURE__ */ unary(
+  "gelu",
+  (x) => 0.5 * x * (1 + geluTanh(x)),
+  30,
+  (g) => g.to("x", gelu_bwd, [g.d.y, g.in.x]),
 );
 
 /** SiLU, (N): x · sigmoid(x). */
-export const silu = /* @__PURE__ */ unary("silu", (x) => x / (1 + Math.exp(-x)), 15, (g) =>
-  g.to("x", silu_bwd, [g.d.y, g.in.x]),
+export const silu = /* @__PURE__ */ unary(
+  "silu",
+  (x) => x / (1 + Math.exp(-x)),
+  15,
+  (g) => g.to("x", silu_bwd, [g.d.y, g.in.x]),
 );
 
 /** dx = dy (1 − y²), (N), y = tanh x. */
-export const tanh_bwd = /* @__PURE__ */ slope("tanh_bwd", "y", (y) => 1 - y * y, 3, (g) => {
-  g.to("dy", tanh_bwd, [g.d.dx, g.in.y]);
-  // d/dy of dy (1 − y²) is −2 y dy.
-  if (g.needs("y")) g.to("y", mul, [g.d.dx, scale(mul(g.in.dy, g.in.y), { by: -2 })]);
-});
+export const tanh_bwd = /* @__PURE__ */ slope(
+  "tanh_bwd",
+  "y",
+  (y) => 1 - y * y,
+  3,
+  (g) => {
+    g.to("dy", tanh_bwd, [g.d.dx, g.in.y]);
+    // d/dy of dy (1 − y²) is −2 y dy.
+    if (g.needs("y")) g.to("y", mul, [g.d.dx, scale(mul(g.in.dy, g.in.y), { by: -2 })]);
+  },
+);
 
 /** dx = dy · y (1 − y), (N), y = sigmoid x. */
-export const sigmoid_bwd = /* @__PURE__ */ slope("sigmoid_bwd", "y", (y) => y * (1 - y), 3, (g) => {
-  g.to("dy", sigmoid_bwd, [g.d.dx, g.in.y]);
-  if (g.needs("y")) g.to("y", mul, [g.d.dx, mul(g.in.dy, scale(g.in.y, { by: -2, shift: 1 }))]);
-});
+export const sigmoid_bwd = /* @__PURE__ */ slope(
+  "sigmoid_bwd",
+  "y",
+  (y) => y * (1 - y),
+  3,
+  (g) => {
+    g.to("dy", sigmoid_bwd, [g.d.dx, g.in.y]);
+    if (g.needs("y")) g.to("y", mul, [g.d.dx, mul(g.in.dy, scale(g.in.y, { by: -2, shift: 1 }))]);
+  },
+);
 
 /** dx = dy where y > 0, else 0, (N), y = relu x. */
-export const relu_bwd = /* @__PURE__ */ slope("relu_bwd", "y", (y) => (y > 0 ? 1 : 0), 1, (g) => {
-  g.to("dy", relu_bwd, [g.d.dx, g.in.y]);
-});
+export const relu_bwd = /* @__PURE__ */ slope(
+  "relu_bwd",
+  "y",
+  (y) => (y > 0 ? 1 : 0),
+  1,
+  (g) => {
+    g.to("dy", relu_bwd, [g.d.dx, g.in.y]);
+  },
+);
 
 /** dx = dy · gelu'(x), (N). Has no VJP: second derivatives stop here with a DiffError. */
 export const gelu_bwd = /* @__PURE__ */ slope(
@@ -190,7 +234,12 @@ const bench = (): Case[] => [
   { dims: { N: [1 << 20] }, source: "elementwise, 1 M" },
   { dims: { N: [128, 256] }, source: "hidden layer of 784-256-128-10, batch 128" },
 ];
-const suite = (kernel: Suite["kernel"], tol: Suite["tol"], fill?: Fill, more?: Partial<Suite>): Suite => ({
+const suite = (
+  kernel: Suite["kernel"],
+  tol: Suite["tol"],
+  fill?: Fill,
+  more?: Partial<Suite>,
+): Suite => ({
   kernel,
   cases,
   bench,
@@ -205,11 +254,18 @@ const wide: Fill = (u) => 12 * u - 6;
 const awkward =
   (f: Fill): Fill =>
   (u, i, d) =>
-    i % 97 === 13 ? [Number.NaN, Infinity, -Infinity, -0][(i / 97) & 3 | 0] : f(u, i, d);
+    i % 97 === 13 ? [Number.NaN, Infinity, -Infinity, -0][((i / 97) & 3) | 0] : f(u, i, d);
 
 export const unarySuites: Suite[] = [
-  { ...suite(scale, exact, awkward(wide)), cases: () => cases().map((c) => ({ ...c, params: { by: -1.5, shift: 0.25 } })) },
-  suite(exp, approx, awkward((u) => 170 * u - 85)),
+  {
+    ...suite(scale, exact, awkward(wide)),
+    cases: () => cases().map((c) => ({ ...c, params: { by: -1.5, shift: 0.25 } })),
+  },
+  suite(
+    exp,
+    approx,
+    awkward((u) => 170 * u - 85),
+  ),
   suite(log, approx, (u, i) => (i % 50 === 7 ? 1e-30 : 4 * u + 1e-3)),
   suite(sin, { rel: 1e-5, abs: 4e-6 }, (u) => 200 * u - 100),
   suite(cos, { rel: 1e-5, abs: 4e-6 }, (u) => 200 * u - 100),

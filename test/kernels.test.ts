@@ -3,7 +3,17 @@ import type { Arg } from "../core/contract.ts";
 import { type Backend, type InitOptions, type Tensor, vjp } from "../core/index.ts";
 import { hasRelaxedSimd, type WasmBackend } from "../core/wasm.ts";
 import { openBackend } from "./support/backends.ts";
-import { caseName, expected, isOutput, mismatch, type Problem, place, problem, suites, uniform } from "./support/registry.ts";
+import {
+  caseName,
+  expected,
+  isOutput,
+  mismatch,
+  type Problem,
+  place,
+  problem,
+  suites,
+  uniform,
+} from "./support/registry.ts";
 
 // The registry walker: every contract × backend × build × case. Nothing here knows a kernel by name.
 
@@ -21,7 +31,8 @@ if (!hasRelaxedSimd()) {
   console.warn("wasm relaxed: not run, this Node has no relaxed SIMD (22 and later have)");
 }
 
-const looser = (tol: { rel: number; abs: number }, beta: number) => (beta === 0 ? tol : { rel: tol.rel, abs: tol.abs + 1e-6 });
+const looser = (tol: { rel: number; abs: number }, beta: number) =>
+  beta === 0 ? tol : { rel: tol.rel, abs: tol.abs + 1e-6 };
 
 async function verify(be: Backend, p: Problem): Promise<void> {
   const { kernel, tol } = p.suite;
@@ -42,7 +53,10 @@ async function verify(be: Backend, p: Problem): Promise<void> {
     placed.run(0);
     const again = await placed.results();
     for (const [name, v] of values) {
-      expect(mismatch(again.values.get(name) as Float32Array, v, { rel: 0, abs: 0 }), `${name}, second run`).toBeUndefined();
+      expect(
+        mismatch(again.values.get(name) as Float32Array, v, { rel: 0, abs: 0 }),
+        `${name}, second run`,
+      ).toBeUndefined();
     }
   }
   placed.dispose();
@@ -88,7 +102,10 @@ test("two threads give the bits of one", async () => {
       }
       for (const [name, v] of results[0]) {
         const other = results[1].get(name) as Float32Array;
-        expect(mismatch(other, v, { rel: 0, abs: 0 }), `${suite.kernel.spec.name} ${caseName(c)} ${name}`).toBeUndefined();
+        expect(
+          mismatch(other, v, { rel: 0, abs: 0 }),
+          `${suite.kernel.spec.name} ${caseName(c)} ${name}`,
+        ).toBeUndefined();
       }
     }
   }
@@ -124,19 +141,37 @@ function differentiate(be: Backend, p: Problem, compare: boolean): void {
   const { kernel } = p.suite;
   const inputs = p.args.filter(({ arg }) => !isOutput(arg));
   const outputs = p.args.filter(({ arg }) => isOutput(arg));
-  const params = Object.fromEntries(Object.keys(kernel.spec.params ?? {}).map((n) => [n, p.params[n]]));
+  const params = Object.fromEntries(
+    Object.keys(kernel.spec.params ?? {}).map((n) => [n, p.params[n]]),
+  );
   const weight = (k: number, i: number) => 2 * uniform(i, k, 99) - 1;
   const wrt = inputs.filter(({ arg }) => isDifferentiable(arg));
-  const tensors = Object.fromEntries(inputs.map(({ arg, shape, data }) => [arg.name, be.tensor(shape, data, arg.dtype)]));
+  const tensors = Object.fromEntries(
+    inputs.map(({ arg, shape, data }) => [arg.name, be.tensor(shape, data, arg.dtype)]),
+  );
   const call = (given: Record<string, Tensor>): Tensor[] => {
     const all = { ...tensors, ...given };
-    const optional = Object.fromEntries(inputs.filter(({ arg }) => arg.role === "opt").map(({ arg }) => [arg.name, all[arg.name]]));
-    const positional = inputs.filter(({ arg }) => arg.role !== "opt").map(({ arg }) => all[arg.name]);
+    const optional = Object.fromEntries(
+      inputs.filter(({ arg }) => arg.role === "opt").map(({ arg }) => [arg.name, all[arg.name]]),
+    );
+    const positional = inputs
+      .filter(({ arg }) => arg.role !== "opt")
+      .map(({ arg }) => all[arg.name]);
     const r = kernel(...positional, { ...params, ...optional }) as Tensor | Record<string, Tensor>;
-    return "shape" in r ? [r as Tensor] : outputs.map(({ arg }) => (r as Record<string, Tensor>)[arg.name]);
+    return "shape" in r
+      ? [r as Tensor]
+      : outputs.map(({ arg }) => (r as Record<string, Tensor>)[arg.name]);
   };
-  const seeds = outputs.map(({ shape, data }, k) => be.tensor(shape, Float64Array.from(data, (_, i) => weight(k, i))));
-  const { grads } = vjp(call)(Object.fromEntries(wrt.map(({ arg }) => [arg.name, tensors[arg.name]])), seeds);
+  const seeds = outputs.map(({ shape, data }, k) =>
+    be.tensor(
+      shape,
+      Float64Array.from(data, (_, i) => weight(k, i)),
+    ),
+  );
+  const { grads } = vjp(call)(
+    Object.fromEntries(wrt.map(({ arg }) => [arg.name, tensors[arg.name]])),
+    seeds,
+  );
   for (const { arg, data } of wrt) {
     const g = grads[arg.name].view();
     for (let j = 0; j < Math.min(4, data.length); j++) {
@@ -151,12 +186,20 @@ function differentiate(be: Backend, p: Problem, compare: boolean): void {
       // Element by element: the difference of two large sums would lose the digits.
       const low = outputsAt(data[at] - h);
       const want = outputsAt(data[at] + h).reduce(
-        (s, y, k) => s + (y as Float64Array).reduce((a, v, i) => a + (weight(k, i) * (v - low[k][i])) / (2 * h), 0),
+        (s, y, k) =>
+          s +
+          (y as Float64Array).reduce(
+            (a, v, i) => a + (weight(k, i) * (v - low[k][i])) / (2 * h),
+            0,
+          ),
         0,
       );
       if (!compare) continue;
       const error = Math.abs(g[at] - want);
-      expect(error, `${kernel.spec.name} ${arg.name}[${at}]: tape ${g[at]}, differences ${want}`).toBeLessThanOrEqual(1e-6 + 1e-5 * Math.abs(want));
+      expect(
+        error,
+        `${kernel.spec.name} ${arg.name}[${at}]: tape ${g[at]}, differences ${want}`,
+      ).toBeLessThanOrEqual(1e-6 + 1e-5 * Math.abs(want));
     }
   }
 }

@@ -8,8 +8,8 @@ import {
   isSuite,
   type Params,
   type RefArrays,
-  resolveCase,
   type Runs,
+  resolveCase,
   type Suite,
   shapeOf,
 } from "../../core/contract.ts";
@@ -23,7 +23,10 @@ export const suites: Suite[] = values.flat().filter(isSuite);
 
 /** A uniform in [0, 1) from three integers; a hash, so that every backend gets the same data. */
 export function uniform(a: number, b: number, c = 0): number {
-  let h = Math.imul(a + 0x9e3779b9, 0x85ebca6b) ^ Math.imul(b + 0x7f4a7c15, 0xc2b2ae35) ^ Math.imul(c + 1, 0x27d4eb2f);
+  let h =
+    Math.imul(a + 0x9e3779b9, 0x85ebca6b) ^
+    Math.imul(b + 0x7f4a7c15, 0xc2b2ae35) ^
+    Math.imul(c + 1, 0x27d4eb2f);
   h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
   h = Math.imul(h ^ (h >>> 12), 0x297a2d39);
   return ((h ^ (h >>> 15)) >>> 0) / 2 ** 32;
@@ -60,13 +63,17 @@ export function problem(suite: Suite, c: Case, finite = false): Problem {
     if (arg.role === "opt" && !c.with?.includes(arg.name)) return [];
     const shape = shapeOf(arg, dims, runs, params);
     const n = shape.reduce((a, b) => a * b, 1);
-    const fill = suite.fill?.[arg.name] ?? (arg.dtype === "f32" ? (u: number) => 2 * u - 1 : (u: number) => Math.floor(8 * u));
-    const type = arg.dtype === "f32" ? Float64Array : arg.dtype === "i32" ? Int32Array : Uint32Array;
+    const fill =
+      suite.fill?.[arg.name] ??
+      (arg.dtype === "f32" ? (u: number) => 2 * u - 1 : (u: number) => Math.floor(8 * u));
+    const type =
+      arg.dtype === "f32" ? Float64Array : arg.dtype === "i32" ? Int32Array : Uint32Array;
     const data = new type(n);
     for (let i = 0; i < n; i++) {
       const v = fill(uniform(i, k, spec.name.length), i, dims);
       const bad = !Number.isFinite(v) || (v !== 0 && Math.abs(v) < 1e-6);
-      data[i] = finite && arg.dtype === "f32" && bad ? 0.5 : arg.dtype === "f32" ? Math.fround(v) : v;
+      data[i] =
+        finite && arg.dtype === "f32" && bad ? 0.5 : arg.dtype === "f32" ? Math.fround(v) : v;
     }
     return [{ arg, shape, data }];
   });
@@ -74,11 +81,16 @@ export function problem(suite: Suite, c: Case, finite = false): Problem {
 }
 
 /** What the contract's own definition gives, with beta applied to `before`. */
-export function expected(p: Problem, beta: number): Map<string, Float64Array | Int32Array | Uint32Array> {
+export function expected(
+  p: Problem,
+  beta: number,
+): Map<string, Float64Array | Int32Array | Uint32Array> {
   const { spec } = p.suite.kernel;
   const arrays: RefArrays = {};
   for (const { arg, data } of p.args) {
-    arrays[arg.name] = isOutput(arg) ? new (data.constructor as Float64ArrayConstructor)(data.length) : data.slice();
+    arrays[arg.name] = isOutput(arg)
+      ? new (data.constructor as Float64ArrayConstructor)(data.length)
+      : data.slice();
   }
   spec.ref(arrays, p.dims, p.params);
   const out = new Map<string, Float64Array | Int32Array | Uint32Array>();
@@ -99,7 +111,10 @@ export interface Placed {
   readonly tensors: ReadonlyMap<string, Tensor>;
   run(beta: number): void;
   /** Outputs and inouts, and whether a guard band was touched. */
-  results(): Promise<{ values: Map<string, Float32Array | Int32Array | Uint32Array>; touched: string[] }>;
+  results(): Promise<{
+    values: Map<string, Float32Array | Int32Array | Uint32Array>;
+    touched: string[];
+  }>;
   reset(nan: boolean): void;
   dispose(): void;
 }
@@ -121,7 +136,11 @@ export function place(be: Backend, p: Problem): Placed {
     tensors.set(arg.name, new Tensor(be, shape, arg.dtype, t.storage, GUARD * 4));
   }
   const pick = (f: (a: Arg) => boolean) =>
-    Object.fromEntries(p.args.filter(({ arg }) => f(arg)).map(({ arg }) => [arg.name, tensors.get(arg.name) as Tensor]));
+    Object.fromEntries(
+      p.args
+        .filter(({ arg }) => f(arg))
+        .map(({ arg }) => [arg.name, tensors.get(arg.name) as Tensor]),
+    );
   const outputs = pick(isWritten);
   const inputs = pick((a) => !isWritten(a));
   const into = (kernel as unknown as { into(o: object, i: object, p: Params): void }).into;
@@ -130,7 +149,8 @@ export function place(be: Backend, p: Problem): Placed {
     run(beta) {
       const params: Params = {};
       for (const name of Object.keys(kernel.spec.params ?? {})) params[name] = p.params[name];
-      for (const a of kernel.spec.args) if (a.role === "acc") params[betaName(kernel.spec, a.name)] = beta;
+      for (const a of kernel.spec.args)
+        if (a.role === "acc") params[betaName(kernel.spec, a.name)] = beta;
       into(outputs, inputs, params);
     },
     reset(nan) {
@@ -138,7 +158,8 @@ export function place(be: Backend, p: Problem): Placed {
         const t = whole.get(arg.name);
         if (!t) continue;
         const host = new Float64Array(t.size).fill(SENTINEL);
-        if (isOutput(arg) && nan) host.fill(arg.dtype === "f32" ? Number.NaN : SENTINEL, GUARD, GUARD + data.length);
+        if (isOutput(arg) && nan)
+          host.fill(arg.dtype === "f32" ? Number.NaN : SENTINEL, GUARD, GUARD + data.length);
         else host.set(data, GUARD);
         t.write(arg.dtype === "f32" ? Float32Array.from(host) : Int32Array.from(host));
       }
@@ -146,12 +167,15 @@ export function place(be: Backend, p: Problem): Placed {
     async results() {
       const out = new Map<string, Float32Array | Int32Array | Uint32Array>();
       const touched: string[] = [];
-      const reads = await Promise.all([...whole].map(async ([name, t]) => [name, await t.read()] as const));
+      const reads = await Promise.all(
+        [...whole].map(async ([name, t]) => [name, await t.read()] as const),
+      );
       for (const [name, all] of reads) {
         const n = (tensors.get(name) as Tensor).size;
         out.set(name, all.slice(GUARD, GUARD + n));
         const clean = (v: number) => (v | 0) === SENTINEL;
-        if (!all.subarray(0, GUARD).every(clean) || !all.subarray(GUARD + n).every(clean)) touched.push(name);
+        if (!all.subarray(0, GUARD).every(clean) || !all.subarray(GUARD + n).every(clean))
+          touched.push(name);
       }
       return { values: out, touched };
     },
@@ -169,8 +193,14 @@ export function mismatch(
 ): string | undefined {
   for (let i = 0; i < want.length; i++) {
     const g = got[i];
-    const w = Number.isInteger(want[i]) && Math.abs(want[i]) > 2 ** 24 ? want[i] : Math.fround(want[i]);
-    if (Number.isNaN(w) ? Number.isNaN(g) : g === w || Math.abs(g - w) <= tol.abs + tol.rel * Math.abs(w)) continue;
+    const w =
+      Number.isInteger(want[i]) && Math.abs(want[i]) > 2 ** 24 ? want[i] : Math.fround(want[i]);
+    if (
+      Number.isNaN(w)
+        ? Number.isNaN(g)
+        : g === w || Math.abs(g - w) <= tol.abs + tol.rel * Math.abs(w)
+    )
+      continue;
     return `[${i}] got ${g}, expected ${w} (of ${want.length})`;
   }
   return undefined;
