@@ -24,7 +24,7 @@ export async function time(call: Call, backend: Backend, o: TimerOptions): Promi
     const plan = backend.plan([call]);
     try {
       await warmUp(plan, backend);
-      return await sample(() => plan.run(), 1, o);
+      return await sample(() => plan.run(), o);
     } finally {
       plan.dispose();
     }
@@ -37,11 +37,11 @@ export async function time(call: Call, backend: Backend, o: TimerOptions): Promi
   const plan = backend.plan(new Array<Call>(queued).fill(call));
   try {
     await warmUp(plan, backend);
-    const body = async () => {
+    const body = (run: Deferred) => {
       plan.run();
-      await backend.flush();
+      backend.flush().then(() => run.resolve(), run.reject);
     };
-    return await sample(body, queued, o);
+    return (await sample(body, o, true)).map((seconds) => seconds / queued);
   } finally {
     plan.dispose();
   }
@@ -60,15 +60,22 @@ async function warmUp(plan: Plan, backend: Backend): Promise<number> {
   return best;
 }
 
-function sample(body: () => unknown, perRun: number, o: TimerOptions): Promise<number[]> {
+interface Deferred {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** Seconds a run, ascending. A body that is `deferred` says itself when it is through. */
+function sample(
+  body: (run: Deferred) => void,
+  o: TimerOptions,
+  deferred = false,
+): Promise<number[]> {
   return new Promise((resolve, reject) => {
-    const deferred = perRun > 1 || body.constructor.name === "AsyncFunction";
     const benchmark = new Benchmark({
       fn: deferred
-        ? (d: { resolve(): void }) => {
-            (body() as Promise<void>).then(() => d.resolve(), reject);
-          }
-        : body,
+        ? (run: Deferred) => body({ resolve: () => run.resolve(), reject })
+        : (body as () => void),
       defer: deferred,
       async: true,
       delay: 0,
@@ -84,7 +91,7 @@ function sample(body: () => unknown, perRun: number, o: TimerOptions): Promise<n
     benchmark.on("complete", () => {
       o.signal.removeEventListener("abort", abort);
       if (benchmark.error) reject(benchmark.error);
-      else resolve(benchmark.stats.sample.map((s) => s / perRun).sort((a, b) => a - b));
+      else resolve(benchmark.stats.sample.sort((a, b) => a - b));
     });
     benchmark.run();
   });

@@ -45,6 +45,7 @@ svg { display: block; width: 100%; height: auto; }
   list-style: none; }
 .legend svg { display: inline-block; width: 26px; height: 10px; margin-right: .4rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 0 2rem; }
+.charts section { max-width: 38rem; }
 @media (max-width: 30rem) { .charts { grid-template-columns: 1fr; } }
 pre { overflow-x: auto; font-size: 13px; }
 `;
@@ -128,12 +129,13 @@ function chart({ title, x, y, series }: Chart): string {
   const { document } = parseHTML("<!doctype html><html><body></body></html>");
   const svg = Plot.plot({
     document: document as unknown as Document,
-    width: 560,
-    height: 340,
+    width: 520,
+    height: 330,
+    marginTop: 30,
     marginLeft: 56,
     marginBottom: 40,
     grid: true,
-    style: { background: "transparent", color: "currentColor", fontSize: "12px" },
+    style: { background: "transparent", color: "currentColor", fontSize: "13px" },
     x: { label: x, nice: true },
     y: { label: y, nice: true },
     marks: [
