@@ -19,3 +19,4 @@ export * from "./unary.ts";
 
 // crossbar
 export * from "./mean_field.ts";
+export * from "./pulse.ts";
