@@ -82,8 +82,7 @@ export const bench = defineCommand({
     const giga = (v: number) => formatNumber(v / 1e9);
     const steps = bandwidth.map((b) => `${giga(b.bytesPerSecond)} (${size(b.footprint)})`);
     console.log(`roofs: ${giga(flopsPerSecond)} GFLOP/s; GB/s by working set ${steps.join(", ")}`);
-    const align = head.map((_, i) => (i < 2 ? "left" : "right") as "left" | "right");
-    console.log(textTable(head, rows, align, [1]));
+    console.log(textTable(head, rows, { right: [2, 3, 4, 5, 6, 7], flexible: [1] }));
   },
 });
 

@@ -13,17 +13,24 @@ export function formatNumber(v: number): string {
   return String(Number(v.toPrecision(4)));
 }
 
-/** A table for the terminal; `flexible` columns share what width is left and wrap. */
+interface TableStyle {
+  /** Columns of numbers. */
+  readonly right?: readonly number[];
+  /** Columns that share what width is left, and wrap. */
+  readonly flexible?: readonly number[];
+  /** A line between rows, for those that take several lines each. */
+  readonly ruled?: boolean;
+}
+
+/** A table for the terminal. */
 export function textTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  align: readonly ("left" | "right")[] = [],
-  flexible: readonly number[] = [],
+  { right = [], flexible = [], ruled = false }: TableStyle = {},
 ): string {
   const natural = head.map((h, i) => 2 + Math.max(h.length, ...rows.map((r) => width(r[i]))));
   const total = natural.reduce((n, w) => n + w + 1, 1);
-  const limit = process.stdout.columns || 120;
-  let excess = Math.max(0, total - limit);
+  let excess = Math.max(0, total - (process.stdout.columns || 120));
   const widths = [...natural];
   // The widest gives first: a short column that shares the loss would only wrap for nothing.
   while (excess > 0) {
@@ -35,10 +42,9 @@ export function textTable(
   const table = new Table({
     head: head.map((h) => colours.bold(h)),
     colWidths: widths,
-    colAligns: head.map((_, i) => align[i] ?? "left"),
+    colAligns: head.map((_, i) => (right.includes(i) ? "right" : "left")),
     wordWrap: true,
-    // rows that wrap need a line between them, others read better without
-    style: { head: [], border: [], compact: total <= limit },
+    style: { head: [], border: [], compact: !ruled },
   });
   table.push(...rows.map((row) => [...row]));
   return table.toString();

@@ -47,6 +47,6 @@ export const list = defineCommand({
     console.log(textTable(["family", "name", "dtypes", "backends", "gradient"], rows));
     console.log(`Algorithms (${found.algorithms.length})`);
     const papers = found.algorithms.map((a) => [a.name, a.paper]);
-    console.log(textTable(["name", "paper"], papers, [], [1]));
+    console.log(textTable(["name", "paper"], papers, { flexible: [1] }));
   },
 });

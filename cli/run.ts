@@ -114,7 +114,7 @@ function printChecks(report: RunReport, out: string): void {
   const head = ["check", "paper claim", "measured", "bound", "result"];
   const passed = report.checks.filter((check) => check.pass).length;
   console.log(`${colours.bold(report.algorithm)}: ${report.paper}`);
-  console.log(textTable(head, rows, ["left", "left", "right", "right"], [0, 1, 3]));
+  console.log(textTable(head, rows, { right: [2, 3], flexible: [0, 1, 3], ruled: true }));
   console.log(
     `${passed} of ${rows.length} checks pass on ${report.backend} in ${formatNumber(report.seconds)} s; ` +
       `details in ${relative("", join(out, "index.html"))}`,
