@@ -20,3 +20,5 @@ export * from "./unary.ts";
 // crossbar
 export * from "./mean_field.ts";
 export * from "./pulse.ts";
+export * from "./analog_mvm.ts";
+export * from "./transfer.ts";
