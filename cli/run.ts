@@ -88,7 +88,7 @@ export const run = defineCommand({
         error.cells === 0
           ? "Nothing was finished, so there is nothing to resume."
           : `${parts(error.cells)} finished, kept in ${checkpointPath(args.out)}.\n` +
-              `Go on with: tilegrad run ${entry.name} --backend ${backend.name} --seed ${seed} ` +
+              `Go on with: ${invocation()} run ${entry.name} --backend ${backend.name} --seed ${seed} ` +
               `--seeds ${seeds}${size === "default" ? "" : ` --${size}`} --out ${args.out} --resume`,
       );
       // The study may be in the middle of something; nothing of it is needed any more.
@@ -102,6 +102,12 @@ export const run = defineCommand({
     if (report.checks.some((check) => !check.pass)) process.exitCode = EXIT.failed;
   },
 });
+
+/** How this command was started: in a checkout it is a script of npm. */
+const invocation = (): string =>
+  ["start", "tilegrad"].includes(process.env.npm_lifecycle_event ?? "")
+    ? "npm run -s tilegrad --"
+    : "tilegrad";
 
 function printChecks(report: RunReport, out: string): void {
   const rows = report.checks.map((check) => [
