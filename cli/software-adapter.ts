@@ -87,7 +87,9 @@ async function probe(): Promise<Adapter | undefined> {
   // without a loader Dawn would only print a warning about that
   if (process.platform === "linux" && !loadLibrary(LOADER)) return undefined;
   const { create } = await import("webgpu").catch((error: Error) => {
-    throw new Error(`No WebGPU: the package webgpu does not load (${error.message})`);
+    throw new Error(
+      `No WebGPU: the package webgpu does not load (${error.message}). \`npm install webgpu\` has it.`,
+    );
   });
   const gpu = create([]);
   const info = (await gpu.requestAdapter())?.info;

@@ -5,7 +5,7 @@
 //   wasm/*.ts                            one AssemblyScript module, built once per asconfig target
 //   cli/tilegrad.ts                      bundled over tsc's output, so that the published package
 //                                        needs no dependency for its command line
-//   manifest.json                        what core/manifest.ts says about all of it
+//   manifest.json                        how to call the kernels from any language, see manifest.mjs
 //
 // Steps whose sources did not change cost next to nothing, so `npm test` builds every time.
 import { execFile } from "node:child_process";
@@ -13,10 +13,11 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import * as esbuild from "esbuild";
 import initWabt from "wabt";
+import { manifest } from "./manifest.mjs";
 import { checkWasm } from "./wasm-check.mjs";
 import { expandWgsl, wgslModule } from "./wgsl.mjs";
 
@@ -206,10 +207,8 @@ async function licences(/** @type {string[]} */ files) {
 }
 
 async function writeManifest() {
-  const source = join(dist, "core", "manifest.js");
-  if (!existsSync(source)) return;
-  const { manifest } = await import(pathToFileURL(source).href);
-  await write(join(dist, "manifest.json"), `${JSON.stringify(await manifest(), null, 2)}\n`);
+  if (!existsSync(join(dist, "kernels", "index.js"))) return;
+  await write(join(dist, "manifest.json"), `${JSON.stringify(await manifest(dist), null, 2)}\n`);
 }
 
 try {

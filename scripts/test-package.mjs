@@ -86,6 +86,7 @@ function entries() {
         ? [""]
         : files
             .filter((file) => file.startsWith(before) && file.endsWith(after))
+            .filter((file) => file.length > before.length + after.length)
             .map((file) => file.slice(before.length, file.length - after.length));
     check(stars.length > 0, `exports "${key}" matches no file`);
     return stars.map((star) => ({
