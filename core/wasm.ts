@@ -63,6 +63,16 @@ interface Prepared {
   readonly parts: readonly number[][];
 }
 
+/**
+ * An array that keeps numbers as V8's tagged values. An array of doubles would box every
+ * fraction anew at every call into wasm; this one boxes it once, when it is set.
+ */
+function boxed(): number[] {
+  const a: unknown[] = [undefined];
+  a.length = 0;
+  return a as number[];
+}
+
 /** A pool thread as the main thread sees it. */
 class Helper {
   readonly word: Int32Array;
@@ -192,7 +202,7 @@ export class WasmBackend extends Backend {
     }
     const tiles = spec.wasm.tiles ? spec.wasm.tiles(dims, params) : 1;
     if (tiles === 0) return undefined;
-    const args: number[] = [];
+    const args = boxed();
     for (const t of call.tensors) args.push(t ? this.#pointer(t) : 0);
     for (const e of call.extents) args.push(e);
     const dynamic: { at: number; scalar: Scalar }[] = [];
@@ -210,7 +220,8 @@ export class WasmBackend extends Backend {
       const n = helpers.length + 1;
       const cut = (k: number) => Math.floor((tiles * k) / n);
       for (let k = 1; k < n; k++) {
-        const part = [...args];
+        const part = boxed();
+        part.push(...args);
         part[part.length - 2] = cut(k);
         part[part.length - 1] = cut(k + 1);
         if (scratchAt >= 0) part[scratchAt] = scratch + k * scratchBytes;
@@ -260,6 +271,7 @@ export class WasmBackend extends Backend {
   #run(c: Prepared): void {
     for (let i = 0; i < c.dynamic.length; i++) {
       const { at, scalar } = c.dynamic[i];
+      if (c.args[at] === scalar.value) continue;
       c.args[at] = scalar.value;
       for (let k = 0; k < c.parts.length; k++) c.parts[k][at] = scalar.value;
     }

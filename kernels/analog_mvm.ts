@@ -64,7 +64,8 @@ export const analog_mvm = /* @__PURE__ */ defineKernel({
     const weight = (o: number, i: number) => (p.tr ? w[i * O + o] : w[o * I + i]);
     for (let s = 0; s < S; s++) {
       const row = Array.from(x.subarray(s * I, (s + 1) * I));
-      const product = (v: number[], o: number) => v.reduce((sum, c, i) => sum + c * weight(o, i), 0);
+      const product = (v: number[], o: number) =>
+        v.reduce((sum, c, i) => sum + c * weight(o, i), 0);
       const a = p.perfect || p.nm === "none" ? 1 : Math.max(0, ...row.map(Math.abs));
       if (a === 0) continue;
       for (let b = 1, turn = 0; ; b *= 2, turn++) {
@@ -97,7 +98,12 @@ export const analog_mvm = /* @__PURE__ */ defineKernel({
   vjp: (g) => {
     if (!g.needs("x")) return;
     const { tr, ...rest } = g.p;
-    const read = analog_mvm(g.d.y, g.in.w, { ...rest, tr: tr ? 0 : 1, bm: "none", stream: g.p.stream + 3 });
+    const read = analog_mvm(g.d.y, g.in.w, {
+      ...rest,
+      tr: tr ? 0 : 1,
+      bm: "none",
+      stream: g.p.stream + 3,
+    });
     g.pass("x", read, scale);
   },
   cost: ({ S, O, I }) => ({ flops: 2 * S * O * I, bytes: 4 * (O * I + S * (O + I)) }),
@@ -118,7 +124,10 @@ export const analogMvmSuite: Suite = {
     ...shapes().map((c) => ({ ...c, params: { ...dyadic, tr: 1 } })),
     { dims: { S: 5, O: 70, I: 30 }, params: dyadic },
     { dims: { S: 5, O: 70, I: 30 }, params: { ...dyadic, bm: "none" } },
-    { dims: { S: 5, O: 9, I: 30 }, params: { inp_res: 0, out_res: 0, seed: 3, t: 2, inp_noise: 0.1, w_noise: 0.05 } },
+    {
+      dims: { S: 5, O: 9, I: 30 },
+      params: { inp_res: 0, out_res: 0, seed: 3, t: 2, inp_noise: 0.1, w_noise: 0.05 },
+    },
     { dims: { S: 3, O: 5, I: 6 }, params: { inp_res: 0, out_res: 0, nm: "none", ...quiet } },
   ],
   bench: () => [{ dims: { S: 10, O: 256, I: 784 }, source: "first layer of the FCN, batch 10" }],

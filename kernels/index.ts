@@ -2,11 +2,14 @@
 
 // optimisers
 export * from "./adamw.ts";
+export * from "./analog_mvm.ts";
 export * from "./binary.ts";
 export * from "./clip.ts";
-
 // products
 export * from "./matmul.ts";
+// crossbar
+export * from "./mean_field.ts";
+export * from "./pulse.ts";
 // random numbers
 export * from "./random.ts";
 // reductions
@@ -15,10 +18,5 @@ export * from "./sgd.ts";
 // softmax and its losses
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";
-export * from "./unary.ts";
-
-// crossbar
-export * from "./mean_field.ts";
-export * from "./pulse.ts";
-export * from "./analog_mvm.ts";
 export * from "./transfer.ts";
+export * from "./unary.ts";

@@ -22,7 +22,10 @@ export const response = {
   model: choice("ideal", "linear", "power", "exponential"),
   tau: f32(1, positive),
   g: f32(1, positive),
-  c: f32(0, ["in (−1, 1), so that the symmetric point lies inside the bounds", (v) => v > -1 && v < 1]),
+  c: f32(0, [
+    "in (−1, 1), so that the symmetric point lies inside the bounds",
+    (v) => v > -1 && v < 1,
+  ]),
 };
 
 /** q₊(w) for `up`, else q₋(w). */
@@ -101,7 +104,11 @@ export const meanFieldSuites: Suite[] = [
       ...edges(1024).map((n) => ({ dims: { N: [n] }, params: { model: "linear" } })),
     ],
     bench: () => [
-      { dims: { N: [784 * 256] }, params: { model: "power", tau: 0.6, g: 2 }, source: "first layer of the FCN" },
+      {
+        dims: { N: [784 * 256] },
+        params: { model: "power", tau: 0.6, g: 2 },
+        source: "first layer of the FCN",
+      },
     ],
     tol,
     fill: { w },
@@ -109,8 +116,14 @@ export const meanFieldSuites: Suite[] = [
   {
     kernel: mean_field_outer,
     cases: (): Case[] => [
-      ...models.map((params) => ({ dims: { O: 5, I: 7, S: 3 }, params: { ...params, alpha: -0.1 } })),
-      ...edges(4).map((n) => ({ dims: { O: n, I: n + 1, S: 2 }, params: { model: "linear", alpha: -0.5 } })),
+      ...models.map((params) => ({
+        dims: { O: 5, I: 7, S: 3 },
+        params: { ...params, alpha: -0.1 },
+      })),
+      ...edges(4).map((n) => ({
+        dims: { O: n, I: n + 1, S: 2 },
+        params: { model: "linear", alpha: -0.5 },
+      })),
     ],
     bench: () => [
       {

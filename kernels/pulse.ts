@@ -24,7 +24,10 @@ export const DEVICE_PLANES = ["su", "sd", "ku", "kd", "M", "m", "r"] as const;
 
 const bitLength = {
   ...u32(31),
-  must: ["an integer in 1 … 32: a train is one 32-bit word", (v: number) => Number.isInteger(v) && v >= 1 && v <= 32],
+  must: [
+    "an integer in 1 … 32: a train is one 32-bit word",
+    (v: number) => Number.isInteger(v) && v >= 1 && v <= 32,
+  ],
 } as const;
 
 /**
@@ -88,7 +91,9 @@ export const pulse_trains = /* @__PURE__ */ defineKernel({
       if (slots === 0 || q === 0) continue;
       let word = 0;
       for (let k = 0; k < 24; k++) {
-        const x = threefry2x32(seed, stream, e % L, Math.imul(Math.imul(t, S) + s, 12) + (k >> 1))[k & 1];
+        const x = threefry2x32(seed, stream, e % L, Math.imul(Math.imul(t, S) + s, 12) + (k >> 1))[
+          k & 1
+        ];
         word = (q >>> k) & 1 ? word | x : word & x;
       }
       if (q >= 16777216) word = -1;
@@ -200,7 +205,10 @@ export const pulseSuites: Suite[] = [
     cases: () => [
       ...withParams({ lr: 0.05, granularity: 0.001 })(),
       { dims: { S: 3, O: 4, I: 5 }, params: { lr: 1, granularity: 0.001, bl: 10 } },
-      { dims: { S: 3, O: 4, I: 5 }, params: { lr: 0.01, granularity: 0.01, um: 0, ublm: 0, bl: 32 } },
+      {
+        dims: { S: 3, O: 4, I: 5 },
+        params: { lr: 0.01, granularity: 0.01, um: 0, ublm: 0, bl: 32 },
+      },
       { dims: { S: 2, O: 4, I: 5 }, params: { lr: 0, granularity: 0.01 } },
     ],
     bench: () => [{ dims: fcn, params: { lr: 0.05, granularity: 0.001 }, source: source256 }],
@@ -209,7 +217,10 @@ export const pulseSuites: Suite[] = [
   {
     kernel: pulse_trains,
     cases: () => [
-      ...[1, 4, 5, 37].map((L) => ({ dims: { S: 3, L }, params: { side: 0, seed: 9, stream: 2, t: 7 } })),
+      ...[1, 4, 5, 37].map((L) => ({
+        dims: { S: 3, L },
+        params: { side: 0, seed: 9, stream: 2, t: 7 },
+      })),
       { dims: { S: 2, L: 64 }, params: { side: 1, seed: 1 } },
     ],
     bench: () => [{ dims: { S: 10, L: 784 }, params: { side: 0, seed: 1 }, source: source256 }],
@@ -227,7 +238,15 @@ export const pulseSuites: Suite[] = [
       ...withParams({ model: "linear", sigma: 0.3, seed: 5, t: 3 })(),
       ...withParams({ model: "linear", sigma: 0.3, additive: 1, seed: 5 })(),
       ...withParams({ model: "power", g_up: 2, g_down: 1.5 })(),
-      ...withParams({ model: "exp_step", g_up: 5, g_down: 5, a_up: -1.18445, a_down: -0.081404, a: -0.5, b: -0.5 })(),
+      ...withParams({
+        model: "exp_step",
+        g_up: 5,
+        g_down: 5,
+        a_up: -1.18445,
+        a_down: -0.081404,
+        a: -0.5,
+        b: -0.5,
+      })(),
       ...withParams({ model: "exponential", g_up: 2, g_down: 2, sigma: 0.1, seed: 2 })(),
     ],
     bench: () => [{ dims: fcn, params: { model: "linear" }, source: source256 }],

@@ -1,4 +1,15 @@
-import { defineKernel, edges, f32, inout, inp, linear, out, type Params, positive, type Suite } from "../core/contract.ts";
+import {
+  defineKernel,
+  edges,
+  f32,
+  inout,
+  inp,
+  linear,
+  out,
+  type Params,
+  positive,
+  type Suite,
+} from "../core/contract.ts";
 import source from "../wgsl/transfer.wgsl";
 
 /**
@@ -41,7 +52,8 @@ const modes: Params[] = [
 
 export const transferSuite: Suite = {
   kernel: threshold_transfer,
-  cases: () => modes.flatMap((params) => [...edges(1024), 7].map((n) => ({ dims: { N: [n] }, params }))),
+  cases: () =>
+    modes.flatMap((params) => [...edges(1024), 7].map((n) => ({ dims: { N: [n] }, params }))),
   bench: () => [{ dims: { N: [784 * 256] }, params: modes[0], source: "first layer of the FCN" }],
   tol: { rel: 1e-6, abs: 1e-7 },
   // Dyadic, so that every backend crosses the threshold at the same element.

@@ -101,7 +101,8 @@ describe.each(["ref", "wasm", "webgpu"] as const)("autodiff on %s", (name) => {
       point(...x),
       point(...v),
     ).read();
-    for (const [i, g] of got.entries()) expect(g).toBeCloseTo((plus[i] - minus[i]) / (2 * h), digits);
+    for (const [i, g] of got.entries())
+      expect(g).toBeCloseTo((plus[i] - minus[i]) / (2 * h), digits);
   });
 
   test("matmul: Hessian-vector product of ½‖Ax − b‖² is AᵀA v", async () => {
