@@ -138,5 +138,5 @@ export const analogMvmSuite: Suite = {
       Math.floor(i / I) % 4 === 3 ? 0 : i % I === 0 ? 1 : Math.floor(u * 65) / 32 - 1,
     w: (u) => Math.floor(u * 65) / 32 - 1,
   },
-  skipFiniteDifferences: "converters are steps; test/crossbar.test.ts checks the perfect read",
+  skipFiniteDifferences: "converters are steps; test/gradients.test.ts checks the perfect read",
 };

@@ -82,7 +82,7 @@ export const softmaxXentSuites: Suite[] = [
     tol,
     fill: { logits, labels },
     skipFiniteDifferences:
-      "lse has no gradient of its own, and labels out of range give NaN; see losses.test.ts",
+      "lse has no gradient of its own, and labels out of range give NaN; see gradients.test.ts",
   },
   { kernel: softmax_xent_bwd, cases, bench, tol, fill: { logits, labels, lse: (u) => 2 + 4 * u } },
 ];

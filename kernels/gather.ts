@@ -1,0 +1,92 @@
+import {
+  acc,
+  type Case,
+  defineKernel,
+  edges,
+  grid,
+  inp,
+  linear,
+  type Suite,
+  u32,
+} from "../core/contract.ts";
+import source from "../wgsl/gather.wgsl";
+
+/**
+ * y (N,D) = x[index[n]], rows of x (V,D) picked by index (N, i32). An index outside 0 … V−1 gives a
+ * row of NaN.
+ */
+export const gather = /* @__PURE__ */ defineKernel({
+  name: "gather",
+  family: "indexing",
+  args: [acc("y", "*N D"), inp("x", "V D"), inp("index", "*N", "i32")],
+  ref: ({ y, x, index }, { N, D, V }) => {
+    for (let n = 0; n < N; n++) {
+      const v = index[n];
+      for (let c = 0; c < D; c++) y[n * D + c] = v >= 0 && v < V ? x[v * D + c] : Number.NaN;
+    }
+  },
+  vjp: (g) => g.to("x", scatter_add, [g.d.y, g.in.index], { size: g.dims.V }),
+  cost: ({ N, D }) => ({ flops: 0, bytes: 4 * N * (2 * D + 1) }),
+  webgpu: [{ source, grid: ({ N, D }) => linear(N * D) }],
+  wasm: { tiles: ({ N }) => Math.ceil(N / 64) },
+});
+
+/**
+ * y (V,D): y[index[n]] += x[n] for x (N,D) and index (N, i32), `size` = V; rows that no index names are
+ * 0. Rows with an index outside 0 … V−1 are left out. Terms are added in the order of n on every
+ * backend, so that the result does not depend on the number of threads.
+ */
+export const scatter_add = /* @__PURE__ */ defineKernel({
+  name: "scatter_add",
+  family: "indexing",
+  args: [acc("y", "V D"), inp("x", "*N D"), inp("index", "*N", "i32")],
+  params: { size: u32() },
+  derive: (d, _runs, p) => {
+    d.V = p.size;
+  },
+  ref: ({ y, x, index }, { N, D, V }) => {
+    for (let n = 0; n < N; n++) {
+      const v = index[n];
+      if (v >= 0 && v < V) for (let c = 0; c < D; c++) y[v * D + c] += x[n * D + c];
+    }
+  },
+  vjp: (g) => g.to("x", gather, [g.d.y, g.in.index]),
+  cost: ({ N, D, V }) => ({ flops: N * D, bytes: 4 * (N * (D + 1) + V * D) }),
+  // One workgroup a row of y.
+  webgpu: [{ source, grid: ({ V }) => linear(V, 1) }],
+  // Threads own rows of y: each reads all of index, and adds what is theirs.
+  wasm: { tiles: ({ V }) => Math.ceil(V / 4096) },
+});
+
+const cases = (): Case[] => [
+  ...grid({ N: [[1], [5], [2, 9], [65]], D: edges(4), V: [1, 7] }),
+  { dims: { N: [40], D: 3, V: 4099 } },
+];
+const withSize = (from: () => Case[]) => () =>
+  from().map((c) => ({ ...c, params: { size: c.dims.V as number } }));
+const bench = (): Case[] => [
+  { dims: { N: [1024], D: 768, V: 50257 }, source: "GPT-2 token embedding, 1024 tokens" },
+  { dims: { N: [8 * 64 * 25], D: 16, V: 8 * 144 }, source: "5×5 patches of 12×12×16, batch 8" },
+];
+const tol = { rel: 1e-6, abs: 1e-6 };
+
+export const gatherSuites: Suite[] = [
+  {
+    kernel: gather,
+    cases,
+    bench,
+    tol,
+    // Every seventh index is outside.
+    fill: { index: (u, i, { V }) => (i % 7 === 6 ? (i % 2 ? V : -1) : Math.floor(u * V)) },
+    skipFiniteDifferences:
+      "rows with an index outside are NaN; scatter_add is its transpose, and exact",
+  },
+  {
+    kernel: scatter_add,
+    cases: withSize(cases),
+    bench: withSize(bench),
+    tol,
+    fill: { index: (u, i, { V }) => (i % 7 === 6 ? (i % 2 ? V : -1) : Math.floor(u * V)) },
+    skipFiniteDifferences: "an index outside makes its gradient NaN",
+  },
+];
