@@ -9,6 +9,7 @@ export * from "./mean_field.ts";
 export * from "./pulse.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";
+export * from "./rmsnorm.ts";
 export * from "./sgd.ts";
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";

@@ -1,0 +1,65 @@
+//! use index
+//! use math
+//! use row
+// Root-mean-square normalisation: a workgroup of 64 a row. The gradient of weight: a thread a column.
+struct P { R: u32, C: u32, eps: f32 }
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;    // (R,C)
+@group(0) @binding(1) var<storage, read_write> rstd: array<f32>; // (R)
+@group(0) @binding(2) var<storage, read> x: array<f32>;          // (R,C)
+@group(0) @binding(3) var<storage, read> weight: array<f32>;     // (C)
+@group(0) @binding(4) var<uniform> p: P;
+
+@compute @workgroup_size(64)
+fn rmsnorm_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.y * g.x + w.x;
+  let inside = row < p.R;
+  let o = select(0u, row, inside) * p.C;
+  var s = 0.0;
+  for (var c = l; c < p.C; c += 64u) { s += x[o + c] * x[o + c]; }
+  let k = 1.0 / sqrt(row_all_sum(s, l) / f32(p.C) + p.eps);
+  if (!inside) { return; }
+  if (l == 0u) { rstd[row] = k; }
+  for (var c = l; c < p.C; c += 64u) { y[o + c] = x[o + c] * k * weight[c]; }
+}
+
+struct PB { R: u32, C: u32, beta: f32 }
+@group(0) @binding(0) var<storage, read_write> dx: array<f32>; // (R,C)
+@group(0) @binding(1) var<storage, read> dy: array<f32>;       // (R,C)
+@group(0) @binding(2) var<storage, read> x_b: array<f32>;      // (R,C)
+@group(0) @binding(3) var<storage, read> weight_b: array<f32>; // (C)
+@group(0) @binding(4) var<storage, read> rstd_b: array<f32>;   // (R)
+@group(0) @binding(5) var<uniform> pb: PB;
+
+@compute @workgroup_size(64)
+fn rmsnorm_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.y * g.x + w.x;
+  let inside = row < pb.R;
+  let r = select(0u, row, inside);
+  let o = r * pb.C;
+  let k = rstd_b[r];
+  var s = 0.0;
+  for (var c = l; c < pb.C; c += 64u) { s += dy[o + c] * weight_b[c] * (x_b[o + c] * k); }
+  let dot_hat = row_all_sum(s, l) / f32(pb.C);
+  if (!inside) { return; }
+  for (var c = l; c < pb.C; c += 64u) {
+    let v = k * (dy[o + c] * weight_b[c] - x_b[o + c] * k * dot_hat);
+    if (pb.beta != 0.0) { dx[o + c] = pb.beta * dx[o + c] + v; } else { dx[o + c] = v; }
+  }
+}
+
+struct PW { C: u32, R: u32, beta: f32 }
+@group(0) @binding(0) var<storage, read_write> dweight: array<f32>; // (C)
+@group(0) @binding(1) var<storage, read> dy_w: array<f32>;          // (R,C)
+@group(0) @binding(2) var<storage, read> x_w: array<f32>;           // (R,C)
+@group(0) @binding(3) var<storage, read> rstd_w: array<f32>;        // (R)
+@group(0) @binding(4) var<uniform> pw: PW;
+
+@compute @workgroup_size(64)
+fn rmsnorm_bwd_weight_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let c = linear_index(w, g, l);
+  if (c >= pw.C) { return; }
+  var s = 0.0;
+  for (var r = 0u; r < pw.R; r++) { s += dy_w[r * pw.C + c] * (x_w[r * pw.C + c] * rstd_w[r]); }
+  if (pw.beta != 0.0) { s += pw.beta * dweight[c]; }
+  dweight[c] = s;
+}
