@@ -1,6 +1,7 @@
-import { type Backend, capture, scope } from "../../core/index.ts";
+import { type Backend, capture, type Step, scope, type Tensor } from "../../core/index.ts";
+import type { Config } from "./config.ts";
 import { type Dataset, gatherRows, permutation, type Split } from "./digits.ts";
-import { type Config, forward, init, type State, step } from "./index.ts";
+import { forward, init, type State, step, transfersDue } from "./network.ts";
 
 export interface Curve {
   /** Test accuracy after each epoch. */
@@ -15,7 +16,10 @@ export interface TrainOptions {
   readonly onEpoch?: (epoch: number, accuracy: number) => void;
 }
 
-/** Trains `config` on the split through one captured step; the same seed gives the same numbers. */
+/** Batches between two looks at the loss: reading each would wait for the device each time. */
+const LOOK = 20;
+
+/** Trains `config` on the split by replayed steps; the same seed gives the same numbers. */
 export async function train(
   be: Backend,
   config: Config,
@@ -24,44 +28,66 @@ export async function train(
 ): Promise<Curve> {
   using state = init(be, config);
   const { batch, seed } = config;
-  using s = await capture(be, ({ in: { x, y }, scalar: { t } }) => step(state, x, y, t), {
-    inputs: { x: [batch, train.features], y: { shape: [batch], dtype: "i32" } },
-    scalars: { t: { start: 0 } },
-  });
+  // One recording for each set of transfers that can be due.
+  const steps = new Map<string, Step<Tensor>>();
+  const stepFor = async (due: number[]): Promise<Step<Tensor>> => {
+    const key = due.join();
+    const known = steps.get(key);
+    if (known) return known;
+    const recorded = await capture(
+      be,
+      ({ in: { x, y }, scalar: { t } }) => step(state, x, y, t, due),
+      {
+        inputs: { x: [batch, train.features], y: { shape: [batch], dtype: "i32" } },
+        scalars: { t: 0 },
+      },
+    );
+    steps.set(key, recorded);
+    return recorded;
+  };
   const n = train.y.length;
   const curve: Curve = { accuracy: [], loss: [] };
-  for (let epoch = 0; epoch < o.epochs; epoch++) {
-    const order = permutation(n, seed, epoch + 1);
-    let loss = 0;
-    let steps = 0;
-    for (let at = 0; at + batch <= n; at += batch) {
-      s.run(gatherRows(train, order, at, at + batch));
-      // Reading every step would wait for the device every step; a sample of the losses is enough.
-      if (steps++ % 20 === 0) {
-        const l = (await s.out.read()) as Float32Array;
-        loss += l.reduce((a, b) => a + b, 0) / l.length;
+  let t = 0;
+  try {
+    for (let epoch = 0; epoch < o.epochs; epoch++) {
+      const order = permutation(n, seed, epoch + 1);
+      let [sum, looks] = [0, 0];
+      for (let at = 0; at + batch <= n; at += batch, t++) {
+        const s = await stepFor(transfersDue(config, t));
+        s.run(gatherRows(train, order, at, at + batch), { t });
+        if (t % LOOK !== 0) continue;
+        for (const l of await s.out.read()) sum += l / batch;
+        looks++;
         o.signal?.throwIfAborted();
       }
+      curve.loss.push(sum / looks);
+      curve.accuracy.push(await accuracy(be, state, test));
+      o.onEpoch?.(epoch, curve.accuracy[epoch]);
     }
-    curve.loss.push(loss / Math.ceil(steps / 20));
-    curve.accuracy.push(await accuracy(be, state, test));
-    o.onEpoch?.(epoch, curve.accuracy[epoch]);
+  } finally {
+    for (const s of steps.values()) s.dispose();
   }
   return curve;
 }
 
-/** Fraction of `data` that the largest logit gets right. */
+/** Fraction of `data` that the largest logit gets right, batch by batch. */
 export async function accuracy(be: Backend, state: State, data: Dataset): Promise<number> {
+  const { batch, layers } = state.config;
+  const classes = layers.at(-1) as number;
   const n = data.y.length;
-  const classes = state.config.layers.at(-1) as number;
-  const logits = scope(() => forward(state, be.tensor([n, data.features], data.x)).logits);
-  const z = await logits.read();
-  logits.dispose();
+  const order = Int32Array.from({ length: n }, (_, i) => i);
   let right = 0;
-  for (let i = 0; i < n; i++) {
-    let best = 0;
-    for (let c = 1; c < classes; c++) if (z[i * classes + c] > z[i * classes + best]) best = c;
-    if (best === data.y[i]) right++;
+  for (let at = 0; at < n; at += batch) {
+    const end = Math.min(at + batch, n);
+    const x = new Float32Array(batch * data.features);
+    x.set(gatherRows(data, order, at, end).x);
+    const logits = scope(() => forward(state, be.tensor([batch, data.features], x)).logits);
+    const z = await logits.read();
+    logits.dispose();
+    for (let i = 0; at + i < end; i++) {
+      const row = Array.from(z.subarray(i * classes, (i + 1) * classes));
+      if (row.indexOf(Math.max(...row)) === data.y[at + i]) right++;
+    }
   }
   return right / n;
 }

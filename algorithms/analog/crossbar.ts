@@ -1,0 +1,103 @@
+import type { Scalar, Tensor } from "../../core/index.ts";
+import { pulse_scales, pulse_trains, pulse_update } from "../../kernels/index.ts";
+import { type DeviceConfig, pulseOptions } from "./devices.ts";
+
+/** What an array of devices is written with: their kind, their parameters (7,O,I), a counter. */
+export interface Pulses {
+  readonly type: DeviceConfig;
+  readonly dev: Tensor;
+  /** Longest train. */
+  readonly bl: number;
+  readonly seed: number;
+  /** First of three streams. */
+  readonly stream: number;
+  /** Number of the step; no two writes share (seed, stream, t). */
+  readonly t: number | Scalar;
+}
+
+/**
+ * A (O,I) ← A − lr Σ_s d_s x_sᵀ by stochastic pulse trains (§2.6), sample by sample; x (S,I), d (S,O).
+ * `granularity` is the step that the trains reckon with. Records 4 kernels; call it in a scope.
+ */
+export function pulseOuter(
+  A: Tensor,
+  x: Tensor,
+  d: Tensor,
+  { type, dev, bl, seed, stream, t }: Pulses,
+  { lr, granularity }: { lr: number; granularity: number },
+): void {
+  const scales = pulse_scales(x, d, { lr, granularity, bl });
+  const xw = pulse_trains(x, scales, { side: 0, seed, stream, t });
+  const dw = pulse_trains(d, scales, { side: 1, seed, stream: stream + 1, t });
+  pulse_update.into(
+    { w: A },
+    { xw, dw, x, d, dev },
+    { ...pulseOptions(type), seed, stream: stream + 2, t },
+  );
+}
+
+/**
+ * A (O,I) ← A + n·granularity by pulses, n (O,I) a number of pulses that need not be whole: each
+ * device gets Binomial(bl, min(|n|/bl, 1)) of them. With bl = 1 and n in {−1, 0, 1} that is n itself.
+ * A transfer writes so; reading column after column would share the bits of the column's line.
+ */
+export function pulseEach(
+  A: Tensor,
+  n: Tensor,
+  { type, dev, bl, seed, stream, t }: Pulses,
+  factor = 1,
+): void {
+  const be = A.backend;
+  const N = A.size;
+  // One row of N columns: the row's line is always on, and its sign makes +n a pulse up.
+  const v = n.reshape([1, N]);
+  const scales = be.tensor([1, 4], [factor / bl, 0, bl, 0]);
+  const xw = pulse_trains(v, scales, { side: 0, seed, stream, t });
+  pulse_update.into(
+    { w: A.reshape([1, N]) },
+    {
+      xw,
+      dw: be.tensor([1, 1], [0xffffffff], "u32"),
+      x: v,
+      d: be.tensor([1, 1], [-1]),
+      dev: dev.reshape([7, 1, N]),
+    },
+    { ...pulseOptions(type), seed, stream: stream + 2, t },
+  );
+}
+
+/**
+ * Zero-shifting (§2.4): up and down pulses in turn drive every device to its symmetric point, which
+ * becomes its reference r; the logical weight w = v − r then has its symmetric point at 0. Changes dev
+ * (7,O,I) in place. The pair of pulses leaves the error of half a step (O3 of the paper page).
+ */
+export async function zeroShift(
+  dev: Tensor,
+  type: DeviceConfig,
+  pairs: number,
+  seed = 0,
+): Promise<void> {
+  const be = dev.backend;
+  const [, O, I] = dev.shape;
+  const w = be.tensor([O, I]);
+  const trains = [I, O].map((n) => be.tensor([2, n], new Array(2 * n).fill(1), "u32"));
+  const x = be.tensor([2, I], new Array(2 * I).fill(1));
+  const d = be.tensor(
+    [2, O],
+    Array.from({ length: 2 * O }, (_, k) => (k < O ? -1 : 1)),
+  );
+  for (let k = 0; k < pairs; k++) {
+    pulse_update.into(
+      { w },
+      { xw: trains[0], dw: trains[1], x, d, dev },
+      { ...pulseOptions(type), seed, stream: 0x70, t: k },
+    );
+  }
+  const planes = Float32Array.from(await dev.read());
+  const at = 6 * O * I;
+  (await w.read()).forEach((v, e) => {
+    planes[at + e] += v;
+  });
+  dev.write(planes);
+  for (const t of [w, x, d, ...trains]) t.dispose();
+}
