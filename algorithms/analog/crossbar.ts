@@ -66,10 +66,13 @@ export function pulseEach(
   );
 }
 
+/** Pairs of pulses that one launch of `zeroShift` makes. */
+const PAIRS = 64;
+
 /**
  * Zero-shifting (§2.4): up and down pulses in turn drive every device to its symmetric point, which
  * becomes its reference r; the logical weight w = v − r then has its symmetric point at 0. Changes dev
- * (7,O,I) in place. The pair of pulses leaves the error of half a step (O3 of the paper page).
+ * (7,O,I) in place. `pairs` is rounded up to whole launches; half a step of error remains (O3).
  */
 export async function zeroShift(
   dev: Tensor,
@@ -79,18 +82,19 @@ export async function zeroShift(
 ): Promise<void> {
   const be = dev.backend;
   const [, O, I] = dev.shape;
+  const S = 2 * PAIRS;
   const w = be.tensor([O, I]);
-  const trains = [I, O].map((n) => be.tensor([2, n], new Array(2 * n).fill(1), "u32"));
-  const x = be.tensor([2, I], new Array(2 * I).fill(1));
+  const trains = [I, O].map((n) => be.tensor([S, n], new Array(S * n).fill(1), "u32"));
+  const x = be.tensor([S, I], new Array(S * I).fill(1));
   const d = be.tensor(
-    [2, O],
-    Array.from({ length: 2 * O }, (_, k) => (k < O ? -1 : 1)),
+    [S, O],
+    Array.from({ length: S * O }, (_, k) => (Math.floor(k / O) % 2 === 0 ? -1 : 1)),
   );
-  for (let k = 0; k < pairs; k++) {
+  for (let t = 0; t < pairs / PAIRS; t++) {
     pulse_update.into(
       { w },
       { xw: trains[0], dw: trains[1], x, d, dev },
-      { ...pulseOptions(type), seed, stream: 0x70, t: k },
+      { ...pulseOptions(type), seed, stream: 0x70, t },
     );
   }
   const planes = Float32Array.from(await dev.read());

@@ -1,5 +1,7 @@
-import { type Backend, capture, type Tensor } from "../../core/index.ts";
-import { abs, bernoulli, mean, mean_field_update, normal, scale } from "../../kernels/index.ts";
+import { type Backend, capture, type Tensor } from "../../../core/index.ts";
+import type { StudyContext } from "../../../core/study.ts";
+import { abs, bernoulli, mean, mean_field_update, normal, scale } from "../../../kernels/index.ts";
+import { atLeast, atMost, type Experiment, experiment } from "../../experiments.ts";
 
 /**
  * The scalar experiments R1–R4 of the paper page: f(w) = ½(w − w*)² with gradient noise ±σ, many
@@ -182,4 +184,165 @@ export async function residualLearning(be: Backend, q: ResidualConfig): Promise<
   ];
   for (const n of names) s[n].dispose();
   return { bias: bar - q.target, predicted: -(q.sigma / tau) * r * w };
+}
+
+const SIZES = {
+  quick: { chains: 2000, burn: 600, steps: 600 },
+  default: { chains: 4000, burn: 1000, steps: 1000 },
+  full: { chains: 20000, burn: 2000, steps: 4000 },
+} as const;
+
+/** R1–R4 of the paper page, w* = 0.4 and σ = τ = 1. */
+export function quadraticExperiments({ backend: be, seed, size }: StudyContext): Experiment[] {
+  const { chains, burn, steps } = SIZES[size];
+  const q: QuadraticConfig = {
+    target: 0.4,
+    sigma: 1,
+    alpha: 0.05,
+    chains,
+    burn,
+    steps,
+    seed,
+  };
+  const responses: Record<string, Response> = {
+    "power 0.5": { model: "power", tau: 1, g: 0.5 },
+    "power 2": { model: "power", tau: 1, g: 2 },
+    "exponential 2": { model: "exponential", tau: 1, g: 2 },
+    "skew 0.1": { model: "linear", tau: 1, c: 0.1 },
+    "skew 0.3": { model: "linear", tau: 1, c: 0.3 },
+  };
+  const noisy = { ...q, sigma: 0.5 };
+  // The bias of a response that bends is O(α); a small α needs longer chains.
+  const slow = { ...q, alpha: 0.01, burn: 4 * burn };
+  const linear: Response = { model: "linear", tau: 1 };
+  const sgd = experiment(
+    "Analog SGD on a quadratic",
+    {
+      digital: () => analogSgdMean(be, q, { model: "ideal", tau: 10 }),
+      linear: () => analogSgdMean(be, q, linear),
+      "linear, σ 0.5, τ 0.8": () => analogSgdMean(be, noisy, { model: "linear", tau: 0.8 }),
+      "linear, step 100": () =>
+        analogSgdMean(be, { ...q, alpha: 0.01, burn: 100, steps: 1, chains: 10 * chains }, linear),
+      ...Object.fromEntries(
+        Object.entries(responses).map(([name, r]) => [name, () => analogSgdMean(be, slow, r)]),
+      ),
+    },
+    (r) => {
+      const value = (key: string) => r.get(key) as number;
+      const off = (key: string, want: number) => Math.abs(value(key) / want - 1);
+      const k100 = transientMean({ ...q, alpha: 0.01 }, 1, 101);
+      return {
+        checks: [
+          atMost("R1 digital", "SGD on the noisy quadratic has mean w*", off("digital", 0.4), 0.01),
+          atMost(
+            "R1 limit",
+            "Analog SGD's mean is w*/(1 + σ/τ) = 0.2, not w* (Thm 2)",
+            off("linear", 0.2),
+            0.01,
+          ),
+          atMost(
+            "R1 limit, τ 0.8",
+            "the same with σ = 0.5, τ = 0.8",
+            off("linear, σ 0.5, τ 0.8", 0.4 / 1.625),
+            0.01,
+          ),
+          atMost(
+            "R1 transient",
+            "E w after 101 steps by the exact recursion",
+            off("linear, step 100", k100),
+            0.02,
+          ),
+          ...Object.entries(responses).map(([name, response]) =>
+            atMost(
+              `R2 ${name}`,
+              `stationary where (w − w*)F + σG = 0, ${driftRoot(q, response).toFixed(4)} (Thm 2)`,
+              off(name, driftRoot(q, response)),
+              0.015,
+            ),
+          ),
+        ],
+        metrics: { analogSgdMean: Object.fromEntries(r) },
+      };
+    },
+  );
+
+  // Each run is as long in units of the slow time 1/β as the first.
+  const residual = (alpha: number, more: Partial<ResidualConfig> = {}): ResidualConfig => {
+    const stretch = 0.04 / alpha;
+    return {
+      ...q,
+      tau: 1,
+      gamma: 0.4,
+      alpha,
+      beta: alpha / 4,
+      burn: Math.ceil(2 * burn * stretch),
+      steps: Math.ceil(2 * steps * stretch),
+      chains: Math.ceil(chains / 2),
+      ...more,
+    };
+  };
+  const cells: Record<string, ResidualConfig> = {
+    "α 0.04": residual(0.04),
+    "α 0.01": residual(0.01),
+    "skew 0.3": residual(0.01, { skew: 0.3 }),
+    "read noise": residual(0.01, { readNoise: 0.5 }),
+    "read noise, β_H 0.1": residual(0.01, { readNoise: 0.5, bufferRate: 0.1 }),
+    "read noise, β_H 0.02": residual(0.01, { readNoise: 0.5, bufferRate: 0.02 }),
+  };
+  const learning = experiment(
+    "Residual Learning on a quadratic",
+    Object.fromEntries(
+      Object.entries(cells).map(([key, config]) => [key, () => residualLearning(be, config)]),
+    ),
+    (r) => {
+      const bias = (key: string) => (r.get(key) as ResidualResult).bias;
+      const identity = (key: string) => {
+        const { bias: b, predicted } = r.get(key) as ResidualResult;
+        return Math.abs(b / predicted - 1);
+      };
+      const noise = ["read noise", "read noise, β_H 0.1", "read noise, β_H 0.02"];
+      return {
+        checks: [
+          atMost(
+            "R3 identity",
+            "bias of Residual Learning is −(σ/τ) E|P| E W (worse of two α)",
+            Math.max(identity("α 0.04"), identity("α 0.01")),
+            0.06,
+          ),
+          atMost(
+            "R3 rate",
+            "the bias halves when α falls by 4",
+            bias("α 0.01") / bias("α 0.04"),
+            0.6,
+          ),
+          atLeast(
+            "R3 skew",
+            "with a skew of 0.3 in P it misses by more than Analog SGD, which misses by 0.053 (counter-example, §4)",
+            bias("skew 0.3"),
+            Math.abs(driftRoot(q, responses["skew 0.3"]) - q.target),
+          ),
+          atMost(
+            "R4 identity",
+            "noisy transfer reads: the same identity with what is transferred (worst of three)",
+            Math.max(...noise.map(identity)),
+            0.06,
+          ),
+          atMost(
+            "R4 buffer",
+            "a buffer with β_H = 0.1 leaves at most half of the bias of the noisy read",
+            bias(noise[1]) / bias(noise[0]),
+            0.5,
+          ),
+          atMost(
+            "R4 longer buffer",
+            "β_H = 0.02 leaves less than β_H = 0.1",
+            bias(noise[2]) / bias(noise[1]),
+            0.9,
+          ),
+        ],
+        metrics: { residualLearning: Object.fromEntries(r) },
+      };
+    },
+  );
+  return [sgd, learning];
 }
