@@ -1,6 +1,8 @@
 import { type Backend, capture } from "../../../core/index.ts";
+import type { StudyContext } from "../../../core/study.ts";
 import { threefry2x32, uniformOf } from "../../../core/threefry.ts";
 import { mean_field_update, scale, sub } from "../../../kernels/index.ts";
+import { atMost, type Experiment, experiment } from "../../experiments.ts";
 import { pulseEach } from "../crossbar.ts";
 import { sampleDevices } from "../devices.ts";
 
@@ -78,4 +80,51 @@ export async function stochasticPulses(
   }
   dev.dispose();
   return errors;
+}
+
+/** The scalar half of E5; the network half is in training.ts. */
+export function tileExperiments({ backend: be, seed, size }: StudyContext): Experiment[] {
+  const tiles = 5;
+  const gamma = 0.25;
+  const steps = size === "quick" ? 300 : 1000;
+  const nearest = "nearest pulse, γ 0.25";
+  const stochastic = "stochastic pulses, γ 0.5";
+  return [
+    experiment(
+      "Tiles for one number",
+      {
+        [nearest]: () => nearestPulses(be, { tiles, gamma, seed }),
+        [stochastic]: () => stochasticPulses(be, { tiles, gamma: 0.5, seed, steps }),
+      },
+      (r) => {
+        const exact = r.get(nearest) as number[];
+        const noisy = r.get(stochastic) as number[];
+        const formula = (n: number) => (DW / 2 / Math.sqrt(3)) * gamma ** n;
+        const later = Array.from({ length: tiles - 1 }, (_, k) => k + 1);
+        return {
+          checks: [
+            atMost(
+              "E5 nearest pulse",
+              "each tile after the first leaves an error of (Δw/2)/√3 · γⁿ (worst ratio less 1)",
+              Math.max(...later.map((n) => Math.abs(exact[n] / formula(n) - 1))),
+              0.05,
+            ),
+            atMost(
+              "E5 stochastic pulses",
+              "on soft bounds each tile leaves at most 0.7 of the error before it (worst ratio)",
+              Math.max(...later.map((n) => noisy[n] / noisy[n - 1])),
+              0.7,
+            ),
+          ],
+          tables: [
+            {
+              title: "A number in ±0.9 held by n tiles of 4 states, RMS error",
+              columns: ["tiles", nearest, "formula", stochastic],
+              rows: exact.map((v, n) => [n + 1, v, formula(n), noisy[n]]),
+            },
+          ],
+        };
+      },
+    ),
+  ];
 }
