@@ -45,7 +45,7 @@ export async function runExperiments(
     const results = new Map<string, unknown>();
     for (const key of keys) {
       ctx.signal.throwIfAborted();
-      ctx.progress(`${label}: ${key}`, done, total);
+      ctx.progress(label, done, total);
       results.set(key, await ctx.cell(`${label}: ${key}`, () => measure(key)));
       done++;
     }
