@@ -1,5 +1,5 @@
 import { Backend, type CopyCall, type Plan } from "./backend.ts";
-import type { Arg, Call, Spec, WebgpuVariant } from "./contract.ts";
+import { type Arg, type Call, type Spec, scalarNames, type WebgpuVariant } from "./contract.ts";
 import { BackendError, MemoryError } from "./errors.ts";
 import { isNode } from "./runtime.ts";
 import { Scalar } from "./scalar.ts";
@@ -219,7 +219,16 @@ export class WebgpuBackend extends Backend {
   }
 
   #variant(call: Call): WebgpuVariant {
-    const v = call.spec.webgpu?.find((w) => !w.when || w.when(call.dims, call.params));
+    const variants = call.spec.webgpu ?? [];
+    let { params } = call;
+    if (variants.length > 1 && call.scalars.some((s) => s.value instanceof Scalar)) {
+      // A recording keeps its variant while its scalars move: none may rest on their value.
+      params = { ...params };
+      scalarNames(call.spec).forEach(({ name }, i) => {
+        if (call.scalars[i].value instanceof Scalar) params[name] = Number.NaN;
+      });
+    }
+    const v = variants.find((w) => !w.when || w.when(call.dims, params));
     if (!v) throw new BackendError("unsupported", "has no WGSL for these extents", call.spec.name);
     return v;
   }

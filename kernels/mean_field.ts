@@ -10,6 +10,7 @@ import {
   type Params,
   positive,
   type Suite,
+  type WebgpuVariant,
 } from "../core/contract.ts";
 import source from "../wgsl/mean_field.wgsl";
 
@@ -38,6 +39,15 @@ export function q(up: boolean, w: number, { model, tau, g, c }: Params): number 
   return (scale * Math.expm1(g * u)) / Math.expm1(g);
 }
 
+/** One pipeline a model, the constant of wgsl/lib/response.wgsl; g = 2 needs no logarithm. */
+const pipelines = (grid: WebgpuVariant["grid"]): WebgpuVariant[] => [
+  { source, grid, constants: { RESPONSE: 0 }, when: (_d, p) => p.model === "ideal" },
+  { source, grid, constants: { RESPONSE: 1 }, when: (_d, p) => p.model === "linear" },
+  { source, grid, constants: { RESPONSE: 3 }, when: (_d, p) => p.model === "exponential" },
+  { source, grid, constants: { RESPONSE: 4 }, when: (_d, p) => p.g === 2 },
+  { source, grid, constants: { RESPONSE: 2 } },
+];
+
 const move = (w: number, dw: number, p: Params): number =>
   Math.min(p.tau, Math.max(-p.tau, w + dw * q(dw >= 0, w, p)));
 
@@ -55,7 +65,7 @@ export const mean_field_update = /* @__PURE__ */ defineKernel({
     for (let i = 0; i < N; i++) w[i] = move(w[i], p.alpha * dw[i], p);
   },
   cost: ({ N }) => ({ flops: 8 * N, bytes: 12 * N }),
-  webgpu: [{ source, grid: ({ N }) => linear(N) }],
+  webgpu: pipelines(({ N }) => linear(N)),
   wasm: { tiles: ({ N }) => Math.ceil(N / 1024) },
 });
 
@@ -81,7 +91,7 @@ export const mean_field_outer = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ O, I, S }) => ({ flops: 10 * O * I * S, bytes: 4 * (2 * O * I + S * (O + I)) }),
-  webgpu: [{ source, grid: ({ O, I }) => linear(O * I) }],
+  webgpu: pipelines(({ O, I }) => linear(O * I)),
   wasm: { tiles: ({ O }) => Math.ceil(O / 4) },
 });
 

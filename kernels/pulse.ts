@@ -15,6 +15,7 @@ import {
   positive,
   type Suite,
   u32,
+  type WebgpuVariant,
 } from "../core/contract.ts";
 import { normalPair, threefry2x32 } from "../core/threefry.ts";
 import source from "../wgsl/pulse.wgsl";
@@ -119,6 +120,26 @@ function pulseSize(up: boolean, v: number, dev: (plane: number) => number, p: Pa
   return (s * Math.expm1(g * Math.max(0, 1 - v / (up ? M : m)))) / Math.expm1(g);
 }
 
+/** One pipeline a model, the constants of wgsl/pulse.wgsl; without noise a driver drops its draws. */
+const pipelines = (grid: WebgpuVariant["grid"]): WebgpuVariant[] => [
+  {
+    source,
+    grid,
+    constants: { MODEL: 0, NOISE: 0 },
+    when: (_d, p) => p.model === "linear" && p.sigma === 0,
+  },
+  {
+    source,
+    grid,
+    constants: { MODEL: 1, NOISE: 0 },
+    when: (_d, p) => p.model === "power" && p.sigma === 0,
+  },
+  { source, grid, constants: { MODEL: 0, NOISE: 1 }, when: (_d, p) => p.model === "linear" },
+  { source, grid, constants: { MODEL: 1, NOISE: 1 }, when: (_d, p) => p.model === "power" },
+  { source, grid, constants: { MODEL: 2, NOISE: 1 }, when: (_d, p) => p.model === "exp_step" },
+  { source, grid, constants: { MODEL: 3, NOISE: 1 } },
+];
+
 /**
  * w (O,I): for each sample in order, popcount(dw & xw) pulses at each crosspoint, against the sign
  * of d·x (the direction of SGD). Trains xw (S,I), dw (S,O) u32; x (S,I), d (S,O) give the signs; dev
@@ -181,7 +202,7 @@ export const pulse_update = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ O, I, S }) => ({ flops: 8 * O * I * S, bytes: 4 * (9 * O * I + 2 * S * (O + I)) }),
-  webgpu: [{ source, grid: ({ O, I }) => linear(O * I) }],
+  webgpu: pipelines(({ O, I }) => linear(O * I)),
   wasm: { tiles: ({ O }) => Math.ceil(O / 4) },
 });
 

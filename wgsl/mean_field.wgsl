@@ -11,7 +11,7 @@ struct P { N: u32, model: u32, tau: f32, g: f32, c: f32, alpha: f32 }
 @compute @workgroup_size(64)
 fn mean_field_update_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = linear_index(wid, n, l);
-  if (i < p.N) { w[i] = moved(p.model, w[i], p.alpha * dw[i], p.tau, p.g, p.c); }
+  if (i < p.N) { w[i] = moved(w[i], p.alpha * dw[i], p.tau, p.g, p.c); }
 }
 
 struct PO { O: u32, I: u32, S: u32, model: u32, tau: f32, g: f32, c: f32, alpha: f32 }
@@ -28,7 +28,7 @@ fn mean_field_outer_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgrou
   var v = w[e];
   for (var s = 0u; s < po.S; s++) {
     let step = po.alpha * d[s * po.O + o] * x[s * po.I + i];
-    if (step != 0.0) { v = moved(po.model, v, step, po.tau, po.g, po.c); }
+    if (step != 0.0) { v = moved(v, step, po.tau, po.g, po.c); }
   }
   w[e] = v;
 }

@@ -78,9 +78,13 @@ struct PU {
 @group(0) @binding(5) var<storage, read> dev: array<f32>;          // (7,O,I): su sd ku kd M m r
 @group(0) @binding(6) var<uniform> pu: PU;
 
+// Pipeline constants, so that a driver keeps one branch: the model, and whether there is noise.
+override MODEL: u32 = 0;
+override NOISE: bool = true;
+
 fn pulse_size(up: bool, v: f32, s: f32, k: f32, hi: f32, lo: f32) -> f32 {
   let g = select(pu.g_down, pu.g_up, up);
-  switch (pu.model) {
+  switch (MODEL) {
     case 0u: { return s + k * v; }
     case 1u: {
       let u = select(v - lo, hi - v, up) / (hi - lo);
@@ -116,7 +120,7 @@ fn pulse_update_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g:
     let slope = select(-dev[3u * n + e], dev[2u * n + e], up);
     for (var k = 0u; k < count; k++) {
       var size = pulse_size(up, v, step, slope, M, m);
-      if (pu.sigma > 0.0) {
+      if (NOISE && pu.sigma > 0.0) {
         let noise = pu.sigma * normal_pair(threefry2x32(vec2u(pu.seed, pu.stream), vec2u(e, (pu.t * pu.S + s) * 32u + k))).x;
         size = select(size * (1.0 + noise), size + step * noise, pu.additive != 0u);
       }
