@@ -8,6 +8,7 @@ import {
   flag,
   grid,
   inp,
+  linear,
   opt,
   type Suite,
   type Vjp,
@@ -18,6 +19,8 @@ import { sum_leading } from "./reduce.ts";
 import { gelu_bwd, relu_bwd, sigmoid_bwd, silu_bwd, tanh_bwd } from "./unary.ts";
 
 const ROWS = 32;
+/** Multiplications below which a launch costs more than the arithmetic. */
+const SMALL = 1048576;
 const activations: Record<string, (v: number) => number> = {
   none: (v) => v,
   relu: (v) => Math.max(v, 0),
@@ -106,7 +109,15 @@ export const matmul = /* @__PURE__ */ defineKernel({
     flops: 2 * B * M * N * K,
     bytes: 4 * (B * M * N + A * M * K + C * K * N),
   }),
-  webgpu: [{ source, grid: ({ B, M, N }) => [Math.ceil(N / 16), Math.ceil(M / 16), B] }],
+  webgpu: [
+    {
+      source,
+      entry: "matmul_small_f32",
+      grid: ({ B, M, N }) => linear(B * M * N),
+      when: ({ B, M, N, K }) => B * M * N * K <= SMALL,
+    },
+    { source, grid: ({ B, M, N }) => [Math.ceil(N / 16), Math.ceil(M / 16), B] },
+  ],
   wasm: {
     tiles: ({ B, M, N }) => (N === 0 ? 0 : B * Math.ceil(M / ROWS)),
     scratch: ({ K }) => 64 + 32 * K,
@@ -158,6 +169,12 @@ export const matmulSuite: Suite = {
     { dims: { A: [], C: [4], M: 5, N: 9, K: 4 }, params: { ta: 1 } },
     { dims: { A: [3], C: [], M: 5, N: 9, K: 4 }, params: { tb: 1 } },
     { dims: { A: [], C: [], M: 3, N: 4, K: 0 }, with: ["bias"] },
+    // Past what is small, off the edges of tiles.
+    ...[{}, { ta: 1 }, { tb: 1 }, { ta: 1, tb: 1, act: "tanh" }].map((params) => ({
+      dims: { A: [2], C: [2], M: 65, N: 81, K: 101 },
+      params,
+      with: ["bias"],
+    })),
     { dims: { A: [], C: [], M: 0, N: 4, K: 2 } },
   ],
   bench: () => [

@@ -1,5 +1,6 @@
+//! use index
 //! use math
-// y (B,M,N) = beta·y + act(alpha · A·B + bias): a 16×16 tile of y per workgroup, K in steps of 16
+// y (B,M,N) = beta·y + act(alpha · A·B + bias). Large: a 16×16 tile of y per workgroup, K in steps of 16
 // through workgroup memory. grid: (N tiles, M tiles, B).
 struct P {
   B: u32, M: u32, N: u32, A: u32, K: u32, C: u32,
@@ -25,6 +26,13 @@ fn activate(v: f32) -> f32 {
     case 5u: { return silu_f(v); }
     default: { return v; }
   }
+}
+
+fn finish(i: u32, n: u32, s: f32) {
+  var v = p.alpha * s;
+  if (p.present != 0u) { v += bias[n]; }
+  v = activate(v);
+  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }
 
 @compute @workgroup_size(16, 16)
@@ -59,10 +67,27 @@ fn matmul_f32(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: 
     for (var k = 0u; k < depth; k++) { s += ta[l.y * T + k] * tb[k * T + l.x]; }
     workgroupBarrier();
   }
-  if (m >= p.M || n >= p.N) { return; }
-  var v = p.alpha * s;
-  if (p.present != 0u) { v += bias[n]; }
-  v = activate(v);
-  let i = (w.z * p.M + m) * p.N + n;
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+  if (m < p.M && n < p.N) { finish((w.z * p.M + m) * p.N + n, n, s); }
+}
+
+// Small products: a thread an element, no workgroup memory. A tile would leave most of itself empty,
+// and a software adapter pays more for a barrier than for all of the arithmetic.
+@compute @workgroup_size(64)
+fn matmul_small_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(w, g, l);
+  if (i >= p.B * p.M * p.N) { return; }
+  let n = i % p.N;
+  let m = (i / p.N) % p.M;
+  let batch = i / (p.M * p.N);
+  var ia = select(batch, 0u, p.A == 1u) * p.M * p.K + m * select(p.K, 1u, p.ta != 0u);
+  var ib = select(batch, 0u, p.C == 1u) * p.K * p.N + n * select(1u, p.K, p.tb != 0u);
+  let da = select(1u, p.M, p.ta != 0u);
+  let db = select(p.N, 1u, p.tb != 0u);
+  var s = 0.0;
+  for (var k = 0u; k < p.K; k++) {
+    s += a[ia] * b[ib];
+    ia += da;
+    ib += db;
+  }
+  finish(i, n, s);
 }
