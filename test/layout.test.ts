@@ -48,7 +48,9 @@ describe("kernels", () => {
   });
 
   test("index.ts exports every stem, and nothing else", () => {
-    const exported = [...text("kernels/index.ts").matchAll(/from "\.\/(\w+)\.ts"/g)].map((m) => m[1]);
+    const exported = [...text("kernels/index.ts").matchAll(/from "\.\/(\w+)\.ts"/g)].map(
+      (m) => m[1],
+    );
     expect(exported).toEqual(stems("kernels", ".ts"));
   });
 });
@@ -87,7 +89,8 @@ describe("wgsl", () => {
       for (const { source } of spec.webgpu ?? []) {
         const bindings = [...source.matchAll(/@binding\((\d+)\) var<([^>]*)> \w+: (\w+)/g)];
         spec.args.forEach((a, i) => {
-          const access = a.role === "in" || a.role === "opt" ? "storage, read" : "storage, read_write";
+          const access =
+            a.role === "in" || a.role === "opt" ? "storage, read" : "storage, read_write";
           const declared = bindings.filter((b) => Number(b[1]) === i).map((b) => b[2]);
           expect(declared, `${spec.name}: ${a.name}`).toContain(access);
         });
@@ -101,7 +104,8 @@ describe("wgsl", () => {
     for (const { spec } of kernels) {
       const fields = scalarNames(spec).map((s) => s.name);
       for (const { source } of spec.webgpu ?? []) {
-        for (const f of fields) expect(source, `${spec.name}: ${f}`).toMatch(new RegExp(`\\b${f}: [uf]32`));
+        for (const f of fields)
+          expect(source, `${spec.name}: ${f}`).toMatch(new RegExp(`\\b${f}: [uf]32`));
       }
     }
   });
@@ -171,7 +175,9 @@ describe("modules", () => {
   });
 
   test("a file is no longer than 700 lines", () => {
-    for (const file of ["core", "kernels", "algorithms", "bench", "cli", "wasm", "test"].flatMap(sources)) {
+    for (const file of ["core", "kernels", "algorithms", "bench", "cli", "wasm", "test"].flatMap(
+      sources,
+    )) {
       expect(text(file).split("\n").length, file).toBeLessThanOrEqual(700);
     }
   });
