@@ -287,7 +287,8 @@ function expected(text: string, d: Dims, runs: Runs): string {
     ...(run ? (runs[run] ?? [`*${run}`]) : []),
     ...axes.map((t) => (/^\d+$/.test(t) ? t : (d[t] ?? t))),
   ];
-  return `${tuple(names)}=${tuple(known)}`;
+  const [named, filled] = [tuple(names), tuple(known)];
+  return named === filled ? named : `${named}=${filled}`;
 }
 
 /** Matches a shape against its text, binding letters that are still free. False: does not fit. */

@@ -29,6 +29,39 @@ function tilegrad(...args: string[]): Promise<{ code: number | null; out: string
   });
 }
 
+describe.skipIf(process.platform === "win32")("Ctrl-C", () => {
+  /** Interrupts `run analog --quick` when it has said where it is `after` times. */
+  const interrupted = (out: string, after: number, ...more: string[]) =>
+    new Promise<{ code: number | null; err: string }>((resolve) => {
+      const args = ["run", "analog", "--quick", "--out", out, ...more];
+      const child = spawn(process.execPath, [distFile("cli/tilegrad.js"), ...args], { cwd: temp });
+      let err = "";
+      let sent = false;
+      child.stderr.on("data", (chunk) => {
+        err += chunk;
+        if (sent || (err.match(/: \d+\/\d+\n/g)?.length ?? 0) < after) return;
+        sent = true;
+        child.kill("SIGINT");
+      });
+      child.on("close", (code) => resolve({ code, err }));
+    });
+
+  test("leaves a checkpoint, and --resume goes on from it", async () => {
+    const out = newFolder();
+    const first = await interrupted(out, 2);
+    expect(first.code).toBe(130);
+    expect(readdirSync(out)).toEqual(["checkpoint.json"]);
+    expect(first.err).toContain(`tilegrad run analog --backend wasm --seed 1 --seeds 1 --quick`);
+    const { cells } = JSON.parse(readFileSync(checkpointPath(out), "utf8"));
+    expect(Object.keys(cells).length).toBeGreaterThan(0);
+    const second = await interrupted(out, 3, "--resume");
+    expect(second.code).toBe(130);
+    const after = JSON.parse(readFileSync(checkpointPath(out), "utf8")).cells;
+    expect(Object.keys(after).length).toBeGreaterThan(Object.keys(cells).length);
+    for (const key of Object.keys(cells)) expect(after[key]).toEqual(cells[key]);
+  }, 60_000);
+});
+
 describe("usage", () => {
   test.each([
     ["lst", "tilegrad: unknown command 'lst' (did you mean list?); the commands are"],
