@@ -59,12 +59,15 @@ export async function runExperiments(
   return { checks, metrics, charts, tables };
 }
 
+/** A limit that was itself measured is shown to four digits. */
+const short = (limit: number): number => Number(limit.toPrecision(4));
+
 /** A claim `value <= limit`; NaN fails. */
 export const atMost = (name: string, claim: string, value: number, limit: number): Check => ({
   name,
   claim,
   value,
-  bound: `<= ${limit}`,
+  bound: `<= ${short(limit)}`,
   pass: value <= limit,
 });
 
@@ -73,7 +76,7 @@ export const atLeast = (name: string, claim: string, value: number, limit: numbe
   name,
   claim,
   value,
-  bound: `>= ${limit}`,
+  bound: `>= ${short(limit)}`,
   pass: value >= limit,
 });
 

@@ -4,16 +4,17 @@ import { put1, put4 } from "./lib/accumulate";
 
 export function gather_f32(
   y: usize, x: usize, index: usize,
-  N: u32, D: u32, V: u32, beta: f32, lo: u32, hi: u32,
+  N: u32, D: u32, V: u32, outside: u32, beta: f32, lo: u32, hi: u32,
 ): void {
   const end = min(hi * 64, N);
+  const other: f32 = outside == 0 ? NaN : 0;
   for (let n = lo * 64; n < end; n++) {
     const v = load<u32>(index + ((<usize>n) << 2));
     let p = y + ((<usize>n * D) << 2);
     let i: u32 = 0;
     if (v >= V) {
       for (; i < D; i++) {
-        store<f32>(p, NaN);
+        put1(p, other, beta);
         p += 4;
       }
       continue;

@@ -1,7 +1,7 @@
 //! use index
 // Rows picked by an index: a thread an element. Its transpose: a workgroup a row of y, which looks
 // through the index 64 entries at a time and adds the rows that are its own in their order.
-struct PG { N: u32, D: u32, V: u32, beta: f32 }
+struct PG { N: u32, D: u32, V: u32, outside: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (N,D), scatter (V,D)
 @group(0) @binding(1) var<storage, read> x: array<f32>;       // (V,D), scatter (N,D)
 @group(0) @binding(2) var<storage, read> index: array<i32>;   // (N)
@@ -16,7 +16,10 @@ fn gather_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u
   let i = linear_index(w, g, l);
   if (i >= pg.N * pg.D) { return; }
   let v = index[i / pg.D];
-  if (v < 0 || u32(v) >= pg.V) { y[i] = bitcast<f32>(0x7fc00000u + (pg.N & 0u)); return; }
+  if (v < 0 || u32(v) >= pg.V) {
+    put(i, bitcast<f32>(select(0u, 0x7fc00000u + (pg.N & 0u), pg.outside == 0u)), pg.beta);
+    return;
+  }
   put(i, x[u32(v) * pg.D + i % pg.D], pg.beta);
 }
 

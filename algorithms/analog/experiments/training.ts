@@ -417,7 +417,7 @@ export function digitExperiments(ctx: StudyContext): Experiment[] {
     size === "full"
       ? [784, { conv: 5, channels: 16 }, { conv: 5, channels: 32 }, 128, 10]
       : [784, { conv: 5, channels: 8 }, { conv: 5, channels: 16 }, 32, 10];
-  const cnnTrain = size === "full" ? 8000 : size === "default" ? 2000 : 1000;
+  const cnnTrain = size === "full" ? 8000 : 2000;
   return [
     digitTable(ctx, {
       label: `FCN ${fcn.join("-")}`,
@@ -433,7 +433,7 @@ export function digitExperiments(ctx: StudyContext): Experiment[] {
     digitTable(ctx, {
       label: "CNN",
       layers: cnn,
-      epochs: size === "full" ? 10 : 2,
+      epochs: size === "full" ? 10 : 4,
       split: (seed) => mnistDigits(seed, cnnTrain, 1000),
       responses: { [strong]: responses[strong] },
       kinds: size === "full" ? kinds : ["analog-sgd", "residual"],
