@@ -1,5 +1,6 @@
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
+import { hasRelaxedSimd } from "./core/wasm.ts";
 import { expandWgsl, wgslModule } from "./scripts/wgsl.mjs";
 
 /** `import source from "x.wgsl"` from the sources, the way the build does it for dist. */
@@ -24,6 +25,8 @@ export default defineConfig({
     // threads only have a copy of. SwiftShader itself uses every core, so more workers gain nothing.
     pool: "forks",
     maxWorkers: 2,
+    // Node 20 has relaxed SIMD behind a flag: the relaxed builds are tested there too.
+    execArgv: hasRelaxedSimd() ? [] : ["--experimental-wasm-relaxed-simd"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

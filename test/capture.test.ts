@@ -159,10 +159,16 @@ test("on wasm a replayed step allocates nothing", async () => {
   });
   for (let i = 0; i < 20_000; i++) s.run();
   const memory = be.bytesInUse;
-  const heap = process.memoryUsage().heapUsed;
   const runs = 20_000;
-  for (let i = 0; i < runs; i++) s.run();
-  const perRun = (process.memoryUsage().heapUsed - heap) / runs;
+  // The quietest of some windows: compilers and the test runner allocate in a few of them, a step
+  // that allocates would in all.
+  let perRun = Number.POSITIVE_INFINITY;
+  for (let window = 0; window < 5; window++) {
+    const heap = process.memoryUsage().heapUsed;
+    for (let i = 0; i < runs; i++) s.run();
+    const grown = process.memoryUsage().heapUsed - heap;
+    if (grown >= 0) perRun = Math.min(perRun, grown / runs);
+  }
   expect(be.bytesInUse).toBe(memory);
   // One boxed number would already be 12 bytes a run.
   expect(perRun).toBeLessThan(8);
