@@ -10,6 +10,7 @@ import {
   inp,
   linear,
   nonNegative,
+  opt,
   out,
   type Params,
   positive,
@@ -106,12 +107,29 @@ export const pulse_trains = /* @__PURE__ */ defineKernel({
   wasm: { export: "pulse_trains_u32", tiles: ({ S }) => S },
 });
 
-/** Noiseless size of one pulse at v: the table of §2.7, in terms of the planes. */
-function pulseSize(up: boolean, v: number, dev: (plane: number) => number, p: Params): number {
+/**
+ * Noiseless size of one pulse at v: the table of §2.7, in terms of the planes. `nodes` (2,K) belong to
+ * the piecewise model.
+ */
+export function pulseSize(
+  up: boolean,
+  v: number,
+  dev: (plane: number) => number,
+  p: Params,
+  nodes: ArrayLike<number> = [],
+): number {
   const s = dev(up ? 0 : 1);
   const [M, m] = [dev(4), dev(5)];
   const g = up ? p.g_up : p.g_down;
   if (p.model === "linear") return s + (up ? dev(2) : -dev(3)) * v;
+  if (p.model === "piecewise") {
+    const last = nodes.length / 2 - 1;
+    const row = up ? 0 : last + 1;
+    const x = last * Math.min(1, Math.max(0, (v - m) / (M - m)));
+    const i = Math.min(Math.floor(x), last);
+    const left = nodes[row + i];
+    return s * (left + (x - i) * (nodes[row + Math.min(i + 1, last)] - left));
+  }
   if (p.model === "power") return s * Math.max((up ? M - v : v - m) / (M - m), 0) ** g;
   if (p.model === "exp_step") {
     const z = (2 * p.a * v) / (M - m) + p.b;
@@ -137,6 +155,7 @@ const pipelines = (grid: WebgpuVariant["grid"]): WebgpuVariant[] => [
   { source, grid, constants: { MODEL: 0, NOISE: 1 }, when: (_d, p) => p.model === "linear" },
   { source, grid, constants: { MODEL: 1, NOISE: 1 }, when: (_d, p) => p.model === "power" },
   { source, grid, constants: { MODEL: 2, NOISE: 1 }, when: (_d, p) => p.model === "exp_step" },
+  { source, grid, constants: { MODEL: 4, NOISE: 1 }, when: (_d, p) => p.model === "piecewise" },
   { source, grid, constants: { MODEL: 3, NOISE: 1 } },
 ];
 
@@ -150,9 +169,13 @@ const pipelines = (grid: WebgpuVariant["grid"]): WebgpuVariant[] => [
  *   power        s ((M−v)/(M−m))^g_up up, s ((v−m)/(M−m))^g_down down: PowStep
  *   exp_step     s max(1 − A e^{±g z}, 0), z = 2a v/(M−m) + b: ExpStep
  *   exponential  s (e^{g u} − 1)/(e^g − 1), u = 1 − v/M up, 1 − v/m down: the paper's response
+ *   piecewise    s times the node values `nodes` (2,K), up then down, interpolated over [m, M]:
+ *                PiecewiseStep
  *
  * `sigma` is the cycle-to-cycle noise: the size is multiplied by 1 + σξ, or grows by sσξ under
- * `additive`. §2.6–2.7 of the paper page.
+ * `additive`; with `sigma_add` or `sigma_slope` it grows by σ(|size| + sigma_add + sigma_slope·|v|)ξ
+ * instead (ExpStep's complex noise). §2.6–2.7 of the paper page.
+ * @throws ShapeError for the piecewise model without nodes, and for nodes without it
  */
 export const pulse_update = /* @__PURE__ */ defineKernel({
   name: "pulse_update",
@@ -164,11 +187,14 @@ export const pulse_update = /* @__PURE__ */ defineKernel({
     inp("x", "S I"),
     inp("d", "S O"),
     inp("dev", "7 O I"),
+    opt("nodes", "2 K"),
   ],
   params: {
-    model: choice("linear", "power", "exp_step", "exponential"),
+    model: choice("linear", "power", "exp_step", "exponential", "piecewise"),
     additive: flag(),
     sigma: f32(0, nonNegative),
+    sigma_add: f32(0, nonNegative),
+    sigma_slope: f32(0, nonNegative),
     g_up: f32(1),
     g_down: f32(1),
     a_up: f32(0),
@@ -179,7 +205,13 @@ export const pulse_update = /* @__PURE__ */ defineKernel({
     stream: u32(0),
     t: u32(0),
   },
-  ref: ({ w, xw, dw, x, d, dev }, { O, I, S }, p) => {
+  check: (d, p, has) => {
+    if (p.model === "piecewise" && !(has("nodes") && d.K > 0))
+      return "nodes: the piecewise model needs (2,K) of them, K >= 1";
+    if (p.model !== "piecewise" && has("nodes")) return `nodes: model ${p.model} has none`;
+    return undefined;
+  },
+  ref: ({ w, xw, dw, x, d, dev, nodes }, { O, I, S }, p) => {
     const n = O * I;
     for (let e = 0; e < n; e++) {
       const o = Math.floor(e / I);
@@ -189,11 +221,13 @@ export const pulse_update = /* @__PURE__ */ defineKernel({
       for (let s = 0; s < S; s++) {
         const up = d[s * O + o] * x[s * I + i] < 0;
         for (let k = 0, left = dw[s * O + o] & xw[s * I + i]; left !== 0; k++, left &= left - 1) {
-          let size = pulseSize(up, v, plane, p);
+          let size = pulseSize(up, v, plane, p, nodes);
           if (p.sigma > 0) {
             const c1 = Math.imul(Math.imul(p.t, S) + s, 32) + k;
             const noise = p.sigma * normalPair(...threefry2x32(p.seed, p.stream, e, c1))[0];
-            size = p.additive ? size + plane(up ? 0 : 1) * noise : size * (1 + noise);
+            const spread = Math.abs(size) + p.sigma_add + p.sigma_slope * Math.abs(v);
+            if (p.sigma_add + p.sigma_slope > 0) size += spread * noise;
+            else size = p.additive ? size + plane(up ? 0 : 1) * noise : size * (1 + noise);
           }
           v = Math.min(plane(4), Math.max(plane(5), v + (up ? size : -size)));
         }
@@ -269,9 +303,23 @@ export const pulseSuites: Suite[] = [
         b: -0.5,
       })(),
       ...withParams({ model: "exponential", g_up: 2, g_down: 2, sigma: 0.1, seed: 2 })(),
+      ...withParams({ model: "power", sigma: 0.2, sigma_add: 0.04, sigma_slope: 0.1, seed: 4 })(),
+      ...[1, 2, 5].flatMap((K) =>
+        withParams({ model: "piecewise", sigma: K === 5 ? 0.3 : 0 })().map((c) => ({
+          dims: { ...c.dims, K },
+          params: c.params,
+          with: ["nodes"],
+        })),
+      ),
     ],
     bench: () => [{ dims: fcn, params: { model: "linear" }, source: source256 }],
     tol: { rel: 1e-4, abs: 1e-5, why: "up to 64 pulses in sequence" },
-    fill: { w: (u) => u - 0.5, xw: anyWord, dw: anyWord, dev: device },
+    fill: {
+      w: (u) => u - 0.5,
+      xw: anyWord,
+      dw: anyWord,
+      dev: device,
+      nodes: (u) => 0.5 + u,
+    },
   },
 ];

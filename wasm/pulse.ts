@@ -101,16 +101,37 @@ function popcount(v: v128): v128 {
   return i32x4.extadd_pairwise_i16x8_u(i16x8.extadd_pairwise_i8x16_u(i8x16.popcnt(v)));
 }
 
+/** p[i] for each lane of i. */
+// @ts-ignore: decorator
+@inline
+function pick4(p: usize, i: v128): v128 {
+  let v = v128.load32_zero(p + ((<usize>i32x4.extract_lane(i, 0)) << 2));
+  v = v128.load32_lane(p + ((<usize>i32x4.extract_lane(i, 1)) << 2), v, 1);
+  v = v128.load32_lane(p + ((<usize>i32x4.extract_lane(i, 2)) << 2), v, 2);
+  return v128.load32_lane(p + ((<usize>i32x4.extract_lane(i, 3)) << 2), v, 3);
+}
+
 /** Size of one pulse at v, without noise. `s` and `k` are the step and slope of the pulse's direction. */
 // @ts-ignore: decorator
 @inline
 function pulseSize(
   model: u32, up: v128, v: v128, s: v128, k: v128, M: v128, m: v128,
-  gUp: f32, gDown: f32, aUp: f32, aDown: f32, a: f32, b: f32,
+  gUp: f32, gDown: f32, aUp: f32, aDown: f32, a: f32, b: f32, nodes: usize, K: u32,
 ): v128 {
   if (model == 0) return f32x4.add(s, f32x4.mul(k, v));
   const zero = f32x4.splat(0);
   const one = f32x4.splat(1);
+  if (model == 4) {
+    const last = K - 1;
+    const part = f32x4.pmin(one, f32x4.pmax(zero, f32x4.div(f32x4.sub(v, m), f32x4.sub(M, m))));
+    const x = f32x4.mul(f32x4.splat(<f32>last), part);
+    const i = i32x4.min_u(i32x4.trunc_sat_f32x4_u(x), i32x4.splat(last));
+    const j = i32x4.min_u(i32x4.add(i, i32x4.splat(1)), i32x4.splat(last));
+    const row = v128.andnot(i32x4.splat(K), up);
+    const from = pick4(nodes, i32x4.add(row, i));
+    const rise = f32x4.sub(pick4(nodes, i32x4.add(row, j)), from);
+    return f32x4.mul(s, f32x4.add(from, f32x4.mul(f32x4.sub(x, f32x4.convert_i32x4_u(i)), rise)));
+  }
   const g = v128.bitselect(f32x4.splat(gUp), f32x4.splat(gDown), up);
   if (model == 1) {
     const u = f32x4.div(v128.bitselect(f32x4.sub(M, v), f32x4.sub(v, m), up), f32x4.sub(M, m));
@@ -128,9 +149,9 @@ function pulseSize(
 }
 
 export function pulse_update_f32(
-  w: usize, xw: usize, dw: usize, x: usize, d: usize, dev: usize,
-  O: u32, I: u32, S: u32,
-  model: u32, additive: u32, sigma: f32, gUp: f32, gDown: f32, aUp: f32, aDown: f32, a: f32, b: f32,
+  w: usize, xw: usize, dw: usize, x: usize, d: usize, dev: usize, nodes: usize,
+  O: u32, I: u32, S: u32, K: u32, present: u32,
+  model: u32, additive: u32, sigma: f32, sigmaAdd: f32, sigmaSlope: f32, gUp: f32, gDown: f32, aUp: f32, aDown: f32, a: f32, b: f32,
   seed: u32, stream: u32, t: u32, lo: u32, hi: u32,
 ): void {
   const end = min(hi * ROWS, O);
@@ -170,15 +191,21 @@ export function pulse_update_f32(
           for (let k: u32 = 0; k < 32; k++) {
             const fires = i32x4.gt_s(n, i32x4.splat(k));
             if (!v128.any_true(fires)) break;
-            let size = pulseSize(model, up, v, step, slope, M, m, gUp, gDown, aUp, aDown, a, b);
+            let size = pulseSize(model, up, v, step, slope, M, m, gUp, gDown, aUp, aDown, a, b, nodes, K);
             if (sigma > 0) {
               const element = i32x4.add(i32x4.splat(e), i32x4(0, 1, 2, 3));
               threefry4(seed, stream, element, i32x4.splat((t * S + s) * 32 + k));
               normal4();
               const noise = f32x4.mul(f32x4.splat(sigma), x0);
-              size = additive
-                ? f32x4.add(size, f32x4.mul(step, noise))
-                : f32x4.mul(size, f32x4.add(one, noise));
+              if (sigmaAdd + sigmaSlope > 0) {
+                const part = f32x4.mul(f32x4.splat(sigmaSlope), f32x4.abs(v));
+                const spread = f32x4.add(f32x4.add(f32x4.abs(size), f32x4.splat(sigmaAdd)), part);
+                size = f32x4.add(size, f32x4.mul(spread, noise));
+              } else {
+                size = additive
+                  ? f32x4.add(size, f32x4.mul(step, noise))
+                  : f32x4.mul(size, f32x4.add(one, noise));
+              }
             }
             size = v128.bitselect(size, f32x4.neg(size), up);
             const next = f32x4.pmin(M, f32x4.pmax(m, f32x4.add(v, size)));

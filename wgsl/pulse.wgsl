@@ -65,8 +65,8 @@ fn pulse_trains_u32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g:
 }
 
 struct PU {
-  O: u32, I: u32, S: u32,
-  model: u32, additive: u32, sigma: f32,
+  O: u32, I: u32, S: u32, K: u32, present: u32,
+  model: u32, additive: u32, sigma: f32, sigma_add: f32, sigma_slope: f32,
   g_up: f32, g_down: f32, a_up: f32, a_down: f32, a: f32, b: f32,
   seed: u32, stream: u32, t: u32,
 }
@@ -76,7 +76,8 @@ struct PU {
 @group(0) @binding(3) var<storage, read> x: array<f32>;            // (S,I)
 @group(0) @binding(4) var<storage, read> d: array<f32>;            // (S,O)
 @group(0) @binding(5) var<storage, read> dev: array<f32>;          // (7,O,I): su sd ku kd M m r
-@group(0) @binding(6) var<uniform> pu: PU;
+@group(0) @binding(6) var<storage, read> nodes: array<f32>;        // (2,K)
+@group(0) @binding(7) var<uniform> pu: PU;
 
 // Pipeline constants, so that a driver keeps one branch: the model, and whether there is noise.
 override MODEL: u32 = 0;
@@ -93,6 +94,14 @@ fn pulse_size(up: bool, v: f32, s: f32, k: f32, hi: f32, lo: f32) -> f32 {
     case 2u: {
       let z = 2.0 * pu.a * v / (hi - lo) + pu.b;
       return s * max(0.0, 1.0 - select(pu.a_down, pu.a_up, up) * exp_f(select(-g, g, up) * z));
+    }
+    case 4u: {
+      let last = pu.K - 1u;
+      let x = f32(last) * clamp((v - lo) / (hi - lo), 0.0, 1.0);
+      let i = min(u32(x), last);
+      let row = select(pu.K, 0u, up);
+      let left = nodes[row + i];
+      return s * (left + (x - f32(i)) * (nodes[row + min(i + 1u, last)] - left));
     }
     default: {
       let u = max(0.0, 1.0 - v / select(lo, hi, up));
@@ -122,7 +131,11 @@ fn pulse_update_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g:
       var size = pulse_size(up, v, step, slope, M, m);
       if (NOISE && pu.sigma > 0.0) {
         let noise = pu.sigma * normal_pair(threefry2x32(vec2u(pu.seed, pu.stream), vec2u(e, (pu.t * pu.S + s) * 32u + k))).x;
-        size = select(size * (1.0 + noise), size + step * noise, pu.additive != 0u);
+        if (pu.sigma_add + pu.sigma_slope > 0.0) {
+          size += (abs(size) + pu.sigma_add + pu.sigma_slope * abs(v)) * noise;
+        } else {
+          size = select(size * (1.0 + noise), size + step * noise, pu.additive != 0u);
+        }
       }
       v = clamp(v + select(-size, size, up), m, M);
     }

@@ -1,5 +1,5 @@
 import { ValueError } from "../../core/index.ts";
-import type { DeviceConfig } from "./devices.ts";
+import { checkDevice, type DeviceConfig, granularity } from "./devices.ts";
 
 export type Method =
   | "digital" // W ← W − α∇f
@@ -57,6 +57,8 @@ export interface Config {
   readonly transferEvery: number;
   readonly everyGrowth: number;
   readonly response: Response;
+  /** Pulse mode: the devices, one of `presets` say, in place of those that `response` describes. */
+  readonly device?: DeviceConfig;
   /** "mean-field" applies Eq. 5 to each sample; "pulse" fires stochastic trains at devices. */
   readonly mode: "mean-field" | "pulse";
   /** "analog" reads through DAC, noise and ADC (§2.8), forward and backward. */
@@ -114,8 +116,12 @@ export function checkConfig(c: Config): void {
   must(c.bufferRate > 0 && c.bufferRate <= 1, "bufferRate", "in (0, 1]", c.bufferRate);
   must(count(c.bl) && c.bl <= 32, "bl", "an integer in 1 … 32", c.bl);
   if (c.method === "multi-tile") {
-    must(count(c.tiles) && c.tiles >= 2, "tiles", "an integer >= 2", c.tiles);
+    must(count(c.tiles) && c.tiles >= 2 && c.tiles <= 12, "tiles", "an integer in 2 … 12", c.tiles);
     must(c.gamma > 0 && c.gamma < 1, "gamma", "in (0, 1) with several tiles", c.gamma);
+  }
+  if (c.device) {
+    must(c.mode === "pulse", "device", "mode pulse: the mean field knows responses only", c.mode);
+    checkDevice(c.device);
   }
   must(c.layers.length >= 2, "layers", "the number of inputs and one layer or more", c.layers);
   for (const layer of c.layers) {
@@ -125,10 +131,15 @@ export function checkConfig(c: Config): void {
 }
 
 /** Δw_min: one pulse at response 1. */
-export const dwMin = (c: Config): number => (2 * c.response.tau) / c.states;
+export const dwMin = (c: Config): number =>
+  c.device ? granularity(c.device) : (2 * c.response.tau) / c.states;
 
-/** The device with the paper's response: PowStep needs dw·2^g; skew c is up_down 2c/(1 + c) (§2.7). */
-export function device({ response, states, sigma }: Config): DeviceConfig {
+/**
+ * The devices of pulse mode: those given, or the device with the paper's response. PowStep needs
+ * dw·2^g; skew c is up_down 2c/(1 + c) (§2.7).
+ */
+export function device({ device: given, response, states, sigma }: Config): DeviceConfig {
+  if (given) return given;
   const { model, tau, g, c } = response;
   const skew = Math.abs(c);
   const common = {

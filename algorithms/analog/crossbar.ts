@@ -1,6 +1,6 @@
-import type { Scalar, Tensor } from "../../core/index.ts";
-import { pulse_scales, pulse_trains, pulse_update } from "../../kernels/index.ts";
-import { type DeviceConfig, pulseOptions } from "./devices.ts";
+import { type Backend, type Scalar, scope, type Tensor } from "../../core/index.ts";
+import { add, normal, pulse_scales, pulse_trains, pulse_update } from "../../kernels/index.ts";
+import { type DeviceConfig, nodesOf, pulseOptions } from "./devices.ts";
 
 /** What an array of devices is written with: their kind, their parameters (7,O,I), a counter. */
 export interface Pulses {
@@ -13,6 +13,21 @@ export interface Pulses {
   readonly stream: number;
   /** Number of the step; no two writes share (seed, stream, t). */
   readonly t: number | Scalar;
+}
+
+/** The nodes that `pulse_update` takes for a piecewise response; a constant of a captured step. */
+function nodesTensor(be: Backend, type: DeviceConfig): { nodes?: Tensor } {
+  const nodes = nodesOf(type);
+  return nodes.length ? { nodes: be.tensor([2, nodes.length / 2], nodes) } : {};
+}
+
+/** What a read sees of A: with write noise, what the last write left and noise on top. */
+export function apparent(A: Tensor, { type, seed, stream, t }: Omit<Pulses, "dev" | "bl">): Tensor {
+  const { writeNoise = 0, dwMin } = type;
+  if (writeNoise === 0) return A;
+  const xi = A.backend.empty(A.shape);
+  normal.into({ y: xi }, {}, { seed, stream, t, sigma: writeNoise * dwMin });
+  return add(A, xi);
 }
 
 /**
@@ -31,7 +46,7 @@ export function pulseOuter(
   const dw = pulse_trains(d, scales, { side: 1, seed, stream: stream + 1, t });
   pulse_update.into(
     { w: A },
-    { xw, dw, x, d, dev },
+    { xw, dw, x, d, dev, ...nodesTensor(A.backend, type) },
     { ...pulseOptions(type), seed, stream: stream + 2, t },
   );
 }
@@ -61,6 +76,7 @@ export function pulseEach(
       x: v,
       d: be.tensor([1, 1], [-1]),
       dev: dev.reshape([7, 1, N]),
+      ...nodesTensor(be, type),
     },
     { ...pulseOptions(type), seed, stream: stream + 2, t },
   );
@@ -90,13 +106,11 @@ export async function zeroShift(
     [S, O],
     Array.from({ length: S * O }, (_, k) => (Math.floor(k / O) % 2 === 0 ? -1 : 1)),
   );
-  for (let t = 0; t < pairs / PAIRS; t++) {
-    pulse_update.into(
-      { w },
-      { xw: trains[0], dw: trains[1], x, d, dev },
-      { ...pulseOptions(type), seed, stream: 0x70, t },
-    );
-  }
+  scope(() => {
+    const lines = { xw: trains[0], dw: trains[1], x, d, dev, ...nodesTensor(be, type) };
+    for (let t = 0; t < pairs / PAIRS; t++)
+      pulse_update.into({ w }, lines, { ...pulseOptions(type), seed, stream: 0x70, t });
+  });
   const planes = Float32Array.from(await dev.read());
   const at = 6 * O * I;
   (await w.read()).forEach((v, e) => {

@@ -1,10 +1,11 @@
 import { ValueError } from "../../core/errors.ts";
 import { normalPair, threefry2x32 } from "../../core/threefry.ts";
+import { pulseSize } from "../../kernels/pulse.ts";
 
 /** Nominal parameters of a resistive device, §2.7 of the paper page; names as in AIHWKit. */
 export interface DeviceConfig {
   /** Response of `pulse_update`; `linear` covers constant, linear and soft-bounds steps. */
-  readonly model: "linear" | "power" | "exp_step" | "exponential";
+  readonly model: "linear" | "power" | "exp_step" | "exponential" | "piecewise";
   /** Nominal size of one pulse. */
   readonly dwMin: number;
   readonly wMax: number;
@@ -24,6 +25,17 @@ export interface DeviceConfig {
   /** Cycle-to-cycle noise of one pulse, relative to its size. */
   readonly sigma?: number;
   readonly additive?: boolean;
+  /** Further terms of that noise: σ(|Δ| + σ_add + σ_slope·|w|)ξ, ExpStep's complex noise. */
+  readonly sigmaAdd?: number;
+  readonly sigmaSlope?: number;
+  /** Response at equally spaced weights from wMin to wMax, in units of the step: PiecewiseStep. */
+  readonly nodesUp?: readonly number[];
+  readonly nodesDown?: readonly number[];
+  /** What is read is w + writeNoise·dwMin·ξ, drawn anew after each write. */
+  readonly writeNoise?: number;
+  /** After each mini-batch w ← w(1 − 1/lifetime); none: nothing is forgotten. */
+  readonly lifetime?: number;
+  readonly lifetimeDtod?: number;
   /** Device-to-device spread of step, up/down balance, bounds and slopes. */
   readonly dwMinDtod?: number;
   readonly logNormal?: boolean;
@@ -80,6 +92,7 @@ export const presets = {
     wMaxDtod: 0.3,
     wMinDtod: 0.3,
     sigma: 5,
+    writeNoise: 75,
   },
   ReRamSB: {
     ...softBounds,
@@ -91,6 +104,7 @@ export const presets = {
     wMaxDtod: 0.24,
     wMinDtod: 0.4,
     sigma: 3.75,
+    writeNoise: 56,
   },
   Capacitor: {
     model: "linear",
@@ -106,6 +120,8 @@ export const presets = {
     wMaxDtod: 0.07,
     wMinDtod: 0.07,
     sigma: 0.3,
+    lifetime: 1e6,
+    lifetimeDtod: 0.3,
   },
   EcRam: {
     model: "linear",
@@ -150,6 +166,8 @@ export const presets = {
     upDownDtod: 0.05,
     wMaxDtod: 0.1,
     sigma: 0.6,
+    sigmaAdd: 0.042,
+    sigmaSlope: 0.108,
   },
   ReRamArrayOM: {
     ...softBounds,
@@ -164,6 +182,7 @@ export const presets = {
     wMaxDtod: 0.3499,
     wMinDtod: 0.5695,
     sigma: 0.4158,
+    writeNoise: 1.4113,
   },
   ReRamArrayHfO2: {
     ...softBounds,
@@ -178,6 +197,7 @@ export const presets = {
     wMaxDtod: 0.4295,
     wMinDtod: 0.599,
     sigma: 0.2174,
+    writeNoise: 0.5841,
   },
 } as const satisfies Record<string, DeviceConfig>;
 
@@ -201,6 +221,16 @@ export function checkDevice(c: DeviceConfig): void {
   must(c.wMin <= 0 && c.wMax >= 0, `the range must contain 0, got ${c.wMin} … ${c.wMax}`);
   must(c.wMax > c.wMin, `wMax must lie above wMin, got ${c.wMin} … ${c.wMax}`);
   must(Math.abs(c.upDown ?? 0) < 1, `upDown: expected in (−1, 1), got ${c.upDown}`);
+  for (const field of ["sigma", "sigmaAdd", "sigmaSlope", "writeNoise"] as const) {
+    const v = c[field] ?? 0;
+    must(Number.isFinite(v) && v >= 0, `${field}: expected finite and >= 0, got ${v}`);
+  }
+  must(c.lifetime === undefined || c.lifetime > 1, `lifetime: expected > 1, got ${c.lifetime}`);
+  const [up, down] = [c.nodesUp?.length ?? 0, c.nodesDown?.length ?? 0];
+  must(
+    up === down && up > 0 === (c.model === "piecewise"),
+    `nodesUp, nodesDown: model ${c.model} takes ${c.model === "piecewise" ? "as many up as down, one or more" : "none"}, got ${up} and ${down}`,
+  );
 }
 
 /**
@@ -229,9 +259,9 @@ export function sampleDevice(c: DeviceConfig, xi: ArrayLike<number> = new Float6
     c.model === "linear" && m !== 0
       ? (slope(c.gammaDown, 5) * sd) / (c.softBounds ? m : c.wMin)
       : 0;
-  const d = { su, sd, ku, kd, M, m, r: 0 };
-  const reference = (c.referenceStd ?? 0) * xi[6] + (c.subtractSp ? symmetricPoint(c, d) : 0);
-  return { ...d, r: reference };
+  // In closed form, which is finite for a device whose bounds are both on one side of 0 too.
+  const sp = c.subtractSp && su !== sd ? (su - sd) / (su / M - sd / m) : 0;
+  return { su, sd, ku, kd, M, m, r: (c.referenceStd ?? 0) * xi[6] + sp };
 }
 
 /** Device tensor (7, n) of `pulse_update`, each device drawn from (seed, stream). */
@@ -253,6 +283,8 @@ export const pulseOptions = (c: DeviceConfig) => ({
   model: c.model,
   additive: c.additive ? 1 : 0,
   sigma: c.sigma ?? 0,
+  sigma_add: c.sigmaAdd ?? 0,
+  sigma_slope: c.sigmaSlope ?? 0,
   g_up: c.gUp ?? 1,
   g_down: c.gDown ?? 1,
   a_up: c.aUp ?? 0,
@@ -261,17 +293,16 @@ export const pulseOptions = (c: DeviceConfig) => ({
   b: c.b ?? 0,
 });
 
+/** The `nodes` (2,K) of `pulse_update`; empty unless the model is piecewise. */
+export const nodesOf = (c: DeviceConfig): number[] => [
+  ...(c.nodesUp ?? []),
+  ...(c.nodesDown ?? []),
+];
+
 /** Noiseless change by one pulse at device value v: the table of §2.7. */
 export function pulse(c: DeviceConfig, d: Device, v: number, up: boolean): number {
-  const s = up ? d.su : d.sd;
-  const g = (up ? c.gUp : c.gDown) ?? 1;
-  let size: number;
-  if (c.model === "linear") size = s + (up ? d.ku : -d.kd) * v;
-  else if (c.model === "power") size = s * Math.max((up ? d.M - v : v - d.m) / (d.M - d.m), 0) ** g;
-  else if (c.model === "exp_step") {
-    const z = (2 * (c.a ?? 0) * v) / (d.M - d.m) + (c.b ?? 0);
-    size = s * Math.max(0, 1 - ((up ? c.aUp : c.aDown) ?? 0) * Math.exp((up ? g : -g) * z));
-  } else size = (s * Math.expm1(g * Math.max(0, 1 - v / (up ? d.M : d.m)))) / Math.expm1(g);
+  const planes = [d.su, d.sd, d.ku, d.kd, d.M, d.m, d.r];
+  const size = pulseSize(up, v, (k) => planes[k], pulseOptions(c), nodesOf(c));
   return up ? size : -size;
 }
 
@@ -289,11 +320,27 @@ export function symmetricPoint(c: DeviceConfig, d: Device = sampleDevice(c)): nu
   return (lo + hi) / 2;
 }
 
+/** Share of its weight that each of n devices keeps over a mini-batch: 1 − 1/lifetime. */
+export function sampleRetention(
+  c: DeviceConfig,
+  n: number,
+  seed: number,
+  stream: number,
+): Float32Array {
+  return Float32Array.from({ length: n }, (_, e) => {
+    const xi = normalPair(...threefry2x32(seed, stream, e, 4))[0];
+    const lifetime = (c.lifetime ?? Infinity) * (1 + (c.lifetimeDtod ?? 0) * xi);
+    return 1 - 1 / Math.max(lifetime, 1);
+  });
+}
+
 /**
  * Step that the pulse generator reckons with: dw; for ExpStep the down step at 0 (AIHWKit averages
- * down with down); for PowStep dw · 0.5^γ.
+ * down with down); for PowStep dw · 0.5^γ; for PiecewiseStep the up step
+ * in the middle of the range.
  */
 export function granularity(c: DeviceConfig): number {
+  if (c.model === "piecewise") return pulse(c, sampleDevice(c), (c.wMax + c.wMin) / 2, true);
   if (c.model === "exp_step") return -pulse(c, sampleDevice(c), 0, false);
   if (c.model === "power") return c.dwMin * 0.5 ** (c.gUp ?? 1);
   return c.dwMin;

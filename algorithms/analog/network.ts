@@ -7,6 +7,7 @@ import {
   matmul,
   mean_field_outer,
   mean_field_update,
+  mul,
   scale,
   scatter_add,
   softmax_xent,
@@ -17,8 +18,8 @@ import {
   threshold_transfer,
 } from "../../kernels/index.ts";
 import { type Config, checkConfig, device, dwMin } from "./config.ts";
-import { type Pulses, pulseEach, pulseOuter } from "./crossbar.ts";
-import { sampleDevices } from "./devices.ts";
+import { apparent, type Pulses, pulseEach, pulseOuter } from "./crossbar.ts";
+import { sampleDevices, sampleRetention } from "./devices.ts";
 
 /** Where the rows of a convolution come from and go to, for one batch. */
 interface Windows {
@@ -39,6 +40,8 @@ interface Layer {
   readonly tiles: readonly Tensor[];
   /** Parameters of the devices of each tile, pulse mode. */
   readonly devices: readonly Tensor[];
+  /** What the devices of each tile keep of their weight over a mini-batch, if they have a lifetime. */
+  readonly retention: readonly Tensor[];
   readonly b: Tensor;
   /** W̄ = Σ γⁿ W⁽ⁿ⁾, where gradients are taken. */
   readonly Wbar?: Tensor;
@@ -64,12 +67,13 @@ const tilesOf = (c: Config) => (single(c) ? 1 : c.method === "multi-tile" ? c.ti
 const gammaOf = (c: Config) => (c.method === "ttv1" || c.method === "ttv2" ? 0 : c.gamma);
 
 /**
- * Weights U(±1/√in) inside ±τ in W, everything else 0.
+ * Weights U(±1/√in) inside the bounds in W, everything else 0.
  * @throws ValueError for a field of the configuration out of its range, or an image that does not fit
  */
 export function init(be: Backend, config: Config): State {
   checkConfig(config);
-  const { layers: specs, batch, mode, method, response, seed } = config;
+  const { layers: specs, batch, mode, method, response, device: given, seed } = config;
+  const reach = given ? Math.min(given.wMax, -given.wMin) : response.tau;
   let [features, side, C] = [specs[0], Math.sqrt(specs[0]), 1];
   const layers = specs.slice(1).map((spec, l): Layer => {
     const windows = typeof spec === "number" ? undefined : slide(be, batch, side, C, spec.conv);
@@ -81,10 +85,14 @@ export function init(be: Backend, config: Config): State {
     } else {
       [features, side] = [O, Number.NaN];
     }
-    const bound = Math.min(1 / Math.sqrt(I), response.tau);
+    const bound = Math.min(1 / Math.sqrt(I), reach);
     const draw = (e: number) => bound * (2 * uniformOf(threefry2x32(seed, 0x11 + l, e, 0)[0]) - 1);
     const zeros = () => be.tensor([O, I]);
     const n = tilesOf(config);
+    const pulsed = mode === "pulse" && method !== "digital";
+    const perTile = (make: (stream: number) => Tensor) =>
+      pulsed ? Array.from({ length: n }, (_, k) => make(0x40 + 16 * l + k)) : [];
+    const type = device(config);
     return {
       I,
       O,
@@ -96,12 +104,10 @@ export function init(be: Backend, config: Config): State {
             )
           : zeros(),
       ),
-      devices:
-        mode === "pulse" && method !== "digital"
-          ? Array.from({ length: n }, (_, k) =>
-              be.tensor([7, O, I], sampleDevices(device(config), O * I, seed, 0x40 + 16 * l + k)),
-            )
-          : [],
+      devices: perTile((k) => be.tensor([7, O, I], sampleDevices(type, O * I, seed, k))),
+      retention: type.lifetime
+        ? perTile((k) => be.tensor([O, I], sampleRetention(type, O * I, seed, k)))
+        : [],
       b: be.tensor([O]),
       ...(n > 1 && gammaOf(config) > 0 ? { Wbar: zeros() } : {}),
       ...(buffers(config) ? { H: zeros() } : {}),
@@ -116,8 +122,18 @@ export function init(be: Backend, config: Config): State {
     share,
     [Symbol.dispose]() {
       share.dispose();
-      for (const { tiles, devices, b, Wbar, H, grad, windows } of layers)
-        for (const t of [...tiles, ...devices, b, Wbar, H, grad, windows?.taps, windows?.cells])
+      for (const { tiles, devices, retention, b, Wbar, H, grad, windows } of layers)
+        for (const t of [
+          ...tiles,
+          ...devices,
+          ...retention,
+          b,
+          Wbar,
+          H,
+          grad,
+          windows?.taps,
+          windows?.cells,
+        ])
           t?.dispose();
     },
   };
@@ -155,12 +171,23 @@ function slide(be: Backend, B: number, side: number, C: number, K: number): Wind
 
 /** Streams of random numbers of layer l: 0 gradient pulses, 1 + n writes of tile n, 14 and 15 reads. */
 const streamOf = (l: number, use: number) => 0x100 + 64 * l + 4 * use;
+/** Those of the write noise of tile n. */
+const writeNoiseStreamOf = (l: number, n: number) => 0x8000 + 16 * l + n;
 
 /** The weight that forward and backward read: W̄ = Σ γⁿ W⁽ⁿ⁾, or W. */
-function weight({ config }: State, { tiles, Wbar }: Layer): Tensor {
-  if (!Wbar) return tiles[0];
-  tiles.forEach((W, n) => {
-    scale.into({ y: Wbar }, { x: W }, { by: gammaOf(config) ** n, beta: n === 0 ? 0 : 1 });
+function weight({ config }: State, l: number, { tiles, Wbar }: Layer, t: number | Scalar): Tensor {
+  const seen = (n: number) =>
+    config.device
+      ? apparent(tiles[n], {
+          type: config.device,
+          seed: config.seed,
+          stream: writeNoiseStreamOf(l, n),
+          t,
+        })
+      : tiles[n];
+  if (!Wbar) return seen(0);
+  tiles.forEach((_, n) => {
+    scale.into({ y: Wbar }, { x: seen(n) }, { by: gammaOf(config) ** n, beta: n === 0 ? 0 : 1 });
   });
   return Wbar;
 }
@@ -183,7 +210,7 @@ export function forward(
   let h = x;
   s.layers.forEach((layer, l) => {
     const { I, b, windows } = layer;
-    const W = weight(s, layer);
+    const W = weight(s, l, layer, t);
     const rows = windows ? gather(h.reshape([windows.pixels, windows.C]), windows.taps) : h;
     const input = rows.reshape([rows.size / I, I]);
     const hidden = l + 1 < s.layers.length;
@@ -244,6 +271,10 @@ export function step(
     writeGradient(s, l, input, delta, t);
     scale.into({ y: b }, { x: sum_leading(delta) }, { by: -config.lr, beta: 1 });
     for (const n of due) transfer(s, l, n, t);
+    layers[l].retention.forEach((keep, n) => {
+      const tile = layers[l].tiles[n];
+      tile.backend.copy(tile, mul(tile, keep));
+    });
   }
   return loss;
 }

@@ -110,6 +110,25 @@ describe("training step", () => {
     expect(want.losses.every(Number.isFinite)).toBe(true);
   });
 
+  test.each(["Capacitor", "ReRamES", "ReRamArrayOM", "piecewise"] as const)(
+    "devices of kind %s: wasm and WebGPU follow the definition",
+    async (kind) => {
+      const { piecewise } = devices;
+      const device = kind === "piecewise" ? piecewise : analog.presets[kind];
+      const config: analog.Config = { ...small, device, mode: "pulse", fastLr: 0.5 };
+      const want = await run(ref, config, 4);
+      for (const be of others) {
+        const got = await run(be, config, 4);
+        got.losses.forEach((l, i) => {
+          expect(l, `${be.name}, loss ${i}`).toBeCloseTo(want.losses[i], 1);
+        });
+      }
+      // Another device, another course.
+      const ideal = await run(ref, { ...config, device: analog.presets.Idealized }, 4);
+      expect(want.losses).not.toEqual(ideal.losses);
+    },
+  );
+
   test("a CNN with analog reads follows the definition on every backend", async () => {
     const config: analog.Config = { ...small, layers: tinyCnn, io: "analog", method: "residual" };
     const want = await run(ref, config, 2);
@@ -120,6 +139,61 @@ describe("training step", () => {
         expect(Math.abs(l - want.losses[i]), `${be.name}, loss ${i}`).toBeLessThan(0.1);
       });
     }
+  });
+});
+
+/** Soft bounds ±1, once by its slope and once by the two ends of its response. */
+const devices = {
+  softBounds: { model: "linear", softBounds: true, dwMin: 0.01, wMin: -1, wMax: 1 },
+  piecewise: {
+    model: "piecewise",
+    dwMin: 0.01,
+    wMin: -1,
+    wMax: 1,
+    nodesUp: [2, 0],
+    nodesDown: [0, 2],
+  },
+} as const satisfies Record<string, analog.DeviceConfig>;
+
+describe("devices", () => {
+  test("a line through two nodes is soft bounds", () => {
+    const { softBounds, piecewise } = devices;
+    const [a, b] = [analog.sampleDevice(softBounds), analog.sampleDevice(piecewise)];
+    for (const v of [-1, -0.4, 0, 0.7, 1]) {
+      for (const up of [true, false]) {
+        const want = analog.pulse(softBounds, a, v, up);
+        expect(analog.pulse(piecewise, b, v, up)).toBeCloseTo(want, 12);
+      }
+    }
+    expect(analog.symmetricPoint(piecewise)).toBeCloseTo(0, 9);
+    expect(analog.granularity({ ...piecewise, nodesUp: [2, 1, 0], nodesDown: [0, 1, 2] })).toBe(
+      0.01,
+    );
+  });
+
+  test("with a lifetime, weights that nobody writes decay", async () => {
+    const be = await openBackend("wasm");
+    const device = { ...devices.softBounds, lifetime: 10 };
+    const config: analog.Config = { ...small, device, mode: "pulse", method: "analog-sgd", lr: 0 };
+    const { weights } = await run(be, config, 5);
+    using state = analog.init(be, config);
+    const before = await state.layers[0].tiles[0].read();
+    weights.forEach((w, i) => {
+      expect(w).toBeCloseTo(before[i] * 0.9 ** 5, 6);
+    });
+    be.dispose();
+  });
+
+  test("write noise is in what is read, not in what is stored", async () => {
+    const be = await openBackend("wasm");
+    const type = { ...devices.softBounds, writeNoise: 3 };
+    const W = be.tensor([100, 100]);
+    const seen = await analog.apparent(W, { type, seed: 1, stream: 1, t: 0 }).read();
+    const deviation = Math.hypot(...seen) / Math.sqrt(seen.length);
+    expect(Math.abs(deviation / (3 * type.dwMin) - 1)).toBeLessThan(0.03);
+    expect((await W.read()).every((v) => v === 0)).toBe(true);
+    expect(analog.apparent(W, { type: devices.softBounds, seed: 1, stream: 1, t: 0 })).toBe(W);
+    be.dispose();
   });
 });
 
@@ -181,6 +255,8 @@ describe("bad input", () => {
     [{ bl: 33 }, /bl: expected an integer in 1 … 32, got 33/],
     [{ gamma: -1 }, /gamma: expected finite and >= 0, got -1/],
     [{ method: "multi-tile", gamma: 1 }, /gamma: expected in \(0, 1\) with several tiles, got 1/],
+    [{ device: analog.presets.EcRam }, /device: expected mode pulse: .*, got mean-field/],
+    [{ method: "multi-tile", tiles: 13 }, /tiles: expected an integer in 2 … 12, got 13/],
     [{ method: "sgd" as analog.Method }, /method: expected one of digital, .*, got sgd/],
     [{ layers: [10, { conv: 3, channels: 2 }, 3] }, /square image/],
     [{ layers: [25, { conv: 3, channels: 2 }, 3] }, /got a side of 5/],
@@ -194,6 +270,11 @@ describe("bad input", () => {
     [{ dwMin: 0 }, /dwMin: expected finite and > 0, got 0/],
     [{ wMax: Number.NaN }, /range must contain 0/],
     [{ upDown: 1 }, /upDown: expected in \(−1, 1\), got 1/],
+    [{ writeNoise: -1 }, /writeNoise: expected finite and >= 0, got -1/],
+    [{ lifetime: 0 }, /lifetime: expected > 1, got 0/],
+    [{ model: "piecewise" }, /model piecewise takes as many up as down, one or more, got 0 and 0/],
+    [{ model: "piecewise", nodesUp: [1, 2], nodesDown: [1] }, /got 2 and 1/],
+    [{ nodesUp: [1], nodesDown: [1] }, /model linear takes none, got 1 and 1/],
   ])("device %o", (bad, message) => {
     const good: analog.DeviceConfig = { model: "linear", dwMin: 0.01, wMin: -1, wMax: 1 };
     expect(() => analog.sampleDevices({ ...good, ...bad }, 1, 0)).toThrow(message);
