@@ -40,10 +40,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 .pass { color: var(--good); font-weight: 600; white-space: nowrap; }
 .fail { color: var(--bad); font-weight: 600; white-space: nowrap; }
 figure { margin: 0; }
-svg { display: block; width: 100%; height: auto; }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: .2rem 0 .4rem; padding: 0;
-  list-style: none; }
-.legend svg { display: inline-block; width: 26px; height: 10px; margin-right: .4rem; }
+figure > svg { display: block; width: 100%; height: auto; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 0 2rem; }
 .charts section { max-width: 38rem; }
 @media (max-width: 30rem) { .charts { grid-template-columns: 1fr; } }
@@ -53,8 +50,25 @@ pre { overflow-x: auto; font-size: 13px; }
 const ENTITIES: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 const html = (text: unknown): string => String(text).replace(/[&<>"]/g, (c) => ENTITIES[c]);
 
+/** The files of a report by name: the page, and each chart as a picture of its own. */
+export function renderReport(
+  report: RunReport,
+  result: StudyResult,
+  options: RunOptions,
+): Record<string, string> {
+  const pictures = (result.charts ?? []).flatMap((c) => {
+    const svg = chartSvg(c, "white");
+    const name = c.title
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-|-$/g, "");
+    return svg ? [[`${name}.svg`, `${svg}\n`]] : [];
+  });
+  return { "index.html": page(report, result, options), ...Object.fromEntries(pictures) };
+}
+
 /** A page that needs nothing but itself: no script, no font, no network. */
-export function renderReport(report: RunReport, result: StudyResult, options: RunOptions): string {
+function page(report: RunReport, result: StudyResult, options: RunOptions): string {
   const passed = report.checks.filter((check) => check.pass).length;
   const all = report.checks.length;
   const seeds =
@@ -116,21 +130,31 @@ function table({ columns, rows }: Table): string {
 <tbody>${body.join("\n")}</tbody></table></div>`;
 }
 
-function chart({ title, x, y, series }: Chart): string {
-  const heading = `<section><h2>${html(title)}</h2>`;
+function chart(c: Chart): string {
+  const svg = chartSvg(c);
+  return (
+    `<section><h2>${html(c.title)}</h2>` +
+    (svg ? `<figure>${svg}</figure></section>` : '<p class="sub">No finite points.</p></section>')
+  );
+}
+
+const [WIDTH, HEIGHT] = [520, 330];
+/** Of the legend: height of a row, and what a row of two holds in width. */
+const [ROW, COLUMN] = [18, WIDTH / 2];
+
+/** The chart with its legend below, as one picture that stands alone; undefined without a finite point. */
+export function chartSvg({ title, x, y, series }: Chart, background = "none"): string | undefined {
   const drawn = series.map((s) => ({
     name: s.name,
     // A diverged run ends where its numbers end.
     points: s.points.filter(([a, b]) => Number.isFinite(a) && Number.isFinite(b)),
   }));
-  if (drawn.every((s) => s.points.length === 0)) {
-    return `${heading}<p class="sub">No finite points.</p></section>`;
-  }
+  if (drawn.every((s) => s.points.length === 0)) return undefined;
   const { document } = parseHTML("<!doctype html><html><body></body></html>");
   const svg = Plot.plot({
     document: document as unknown as Document,
-    width: 520,
-    height: 330,
+    width: WIDTH,
+    height: HEIGHT,
     marginTop: 30,
     marginLeft: 56,
     marginBottom: 40,
@@ -153,15 +177,20 @@ function chart({ title, x, y, series }: Chart): string {
       ),
     ],
   });
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", title);
-  const legend = drawn.map(
-    ({ name }, i) =>
-      `<li><svg viewBox="0 0 26 10"><line x1="1" x2="25" y1="5" y2="5" stroke="${colour(i)}" ` +
-      `stroke-width="3" stroke-dasharray="${dash(i)}"/></svg>${html(name)}</li>`,
+  const legend = drawn.map(({ name }, i) => {
+    const [left, top] = [8 + COLUMN * (i % 2), HEIGHT + ROW * (Math.floor(i / 2) + 0.5)];
+    return (
+      `<line x1="${left}" x2="${left + 26}" y1="${top}" y2="${top}" stroke="${colour(i)}" ` +
+      `stroke-width="3" stroke-dasharray="${dash(i)}"/>` +
+      `<text x="${left + 34}" y="${top + 4}">${html(name)}</text>`
+    );
+  });
+  const height = HEIGHT + ROW * Math.ceil(drawn.length / 2) + 8;
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" ` +
+    `aria-label="${html(title)}" style="background: ${background}">${svg.outerHTML}` +
+    `<g fill="currentColor" font-family="system-ui, sans-serif" font-size="13">${legend.join("")}</g></svg>`
   );
-  return `${heading}<ul class="legend">${legend.join("")}</ul>
-<figure>${svg.outerHTML}</figure></section>`;
 }
 
 const colour = (i: number): string => COLOURS[i % COLOURS.length];

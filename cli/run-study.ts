@@ -34,8 +34,12 @@ export interface RunRequest {
   readonly resume: boolean;
   readonly signal: AbortSignal;
   readonly progress: Progress;
-  /** Makes the HTML page. */
-  readonly render: (report: RunReport, result: StudyResult, options: RunOptions) => string;
+  /** Makes the files of the report, by name. */
+  readonly render: (
+    report: RunReport,
+    result: StudyResult,
+    options: RunOptions,
+  ) => Readonly<Record<string, string>>;
 }
 
 /** The run was stopped through its signal; what had been finished by then is in the checkpoint. */
@@ -51,7 +55,7 @@ export const checkpointPath = (out: string): string => join(out, "checkpoint.jso
 
 /**
  * Runs a study, keeping the result of every finished cell on disk. Leaves result.json and
- * index.html when it is through, the checkpoint when it is not.
+ * the report when it is through, the checkpoint when it is not.
  * @throws Interrupted when the signal is raised, FormatError for a checkpoint that does not fit.
  */
 export async function runStudy(request: RunRequest): Promise<RunReport> {
@@ -118,9 +122,9 @@ export async function runStudy(request: RunRequest): Promise<RunReport> {
     checks: result.checks,
     metrics: result.metrics,
   };
-  const page = request.render(report, result, options);
+  const files = request.render(report, result, options);
   await writeAtomic(join(out, "result.json"), `${JSON.stringify(report, null, 2)}\n`);
-  await writeAtomic(join(out, "index.html"), page);
+  for (const [name, text] of Object.entries(files)) await writeAtomic(join(out, name), text);
   await removeCheckpoint(path);
   return report;
 }

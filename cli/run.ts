@@ -42,7 +42,7 @@ export const run = defineCommand({
       type: "string",
       valueHint: "dir",
       default: "report",
-      description: "Folder for index.html and result.json",
+      description: "Folder for index.html, its charts and result.json",
     },
     resume: { type: "boolean", description: "Go on from the checkpoint of an interrupted run" },
     json: { type: "boolean", description: "Print one JSON object instead of the table" },

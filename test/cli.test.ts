@@ -187,7 +187,7 @@ describe("run", async () => {
     const out = newFolder();
     const report = await runStudy(request(out));
     expect(Object.keys(report).join()).toBe("algorithm,paper,backend,seed,seconds,checks,metrics");
-    expect(readdirSync(out).sort()).toEqual(["index.html", "result.json"]);
+    expect(readdirSync(out).sort()).toEqual(["index.html", "loss.svg", "result.json"]);
     expect(JSON.parse(readFileSync(join(out, "result.json"), "utf8")).checks).toEqual(
       report.checks,
     );
@@ -195,6 +195,7 @@ describe("run", async () => {
     expect(page).toContain("a &lt; b &amp; c");
     expect(page).toContain("&lt;sgd&gt;");
     expect(page).toMatch(/<path [^>]*d="M/);
+    expect(readFileSync(join(out, "loss.svg"), "utf8")).toMatch(/^<svg .*&lt;sgd&gt;/s);
     expect(page.replaceAll("http://www.w3.org/", "")).not.toMatch(/https?:|<script|<link/);
   });
 
@@ -207,7 +208,7 @@ describe("run", async () => {
     const resumed = await runStudy(request(out, { resume: true }));
     expect(calls).toBe(2);
     expect({ ...resumed, seconds: 0 }).toEqual({ ...whole, seconds: 0 });
-    expect(readdirSync(out).sort()).toEqual(["index.html", "result.json"]);
+    expect(readdirSync(out).sort()).toEqual(["index.html", "loss.svg", "result.json"]);
   });
 
   test("without --resume it says that a checkpoint is replaced", async () => {
@@ -229,7 +230,7 @@ describe("run", async () => {
     };
     await expect(runStudy(request(out, { entry: broken }))).rejects.toThrow("diverged");
     expect(readFileSync(join(out, "result.json"), "utf8")).toBe(before);
-    expect(readdirSync(out).sort()).toEqual(["index.html", "result.json"]);
+    expect(readdirSync(out).sort()).toEqual(["index.html", "loss.svg", "result.json"]);
   });
 
   test("two cells of one name are refused", async () => {

@@ -189,3 +189,18 @@ describe("modules", () => {
     expect(lines.reduce((a, b) => a + b)).toBeLessThanOrEqual(600);
   });
 });
+
+describe("READMEs of the algorithms", () => {
+  const readmes = readdirSync(join(root, "algorithms"), { withFileTypes: true })
+    .filter((d) => d.isDirectory())
+    .map((d) => join("algorithms", d.name, "README.md"));
+
+  test.each(readmes)("%s points at the lines it quotes", (readme) => {
+    const rows = [...text(readme).matchAll(/\]\((\S+\.ts)#L(\d+)\) \| `(.+)` \|/g)];
+    expect(rows.length).toBeGreaterThan(5);
+    for (const [, file, line, code] of rows) {
+      const lines = text(join(dirname(readme), file)).split("\n");
+      expect(lines[Number(line) - 1], `${file}:${line}`).toContain(code.replaceAll("&#124;", "|"));
+    }
+  });
+});
