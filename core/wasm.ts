@@ -98,9 +98,17 @@ class Helper {
   }
 
   join(): void {
-    while (Atomics.load(this.word, DONE) !== this.epoch);
+    for (let i = 0; i < SPINS; i++) if (Atomics.load(this.word, DONE) === this.epoch) return;
+    // On a busy machine the worker may need this very core: give it up in short naps.
+    while (Atomics.load(this.word, DONE) !== this.epoch)
+      if (mayWait) Atomics.wait(this.word, DONE, this.epoch - 1, 0.02);
   }
 }
+
+/** Looks at a worker's answer, a few tens of microseconds, before the caller starts to nap. */
+const SPINS = 20_000;
+/** The main thread of a page must not wait. */
+const mayWait = isNode || !("document" in globalThis);
 
 export class WasmBackend extends Backend {
   readonly name = "wasm";
