@@ -9,7 +9,6 @@ import {
   mean_field_update,
   mul,
   scale,
-  scatter_add,
   softmax_xent,
   softmax_xent_bwd,
   sum_leading,
@@ -28,8 +27,12 @@ interface Windows {
   readonly pixels: number;
   /** (B·P·conv²) pixel of each tap of each window. */
   readonly taps: Tensor;
+  /** (conv²·pixels) the other way round: where each pixel went as tap 0, 1, …, or −1. */
+  readonly uses: Tensor;
   /** (B·P) cell of the 2×2 mean that each window belongs to. */
   readonly cells: Tensor;
+  /** (4·pooled) the other way round: the four windows of each cell. */
+  readonly members: Tensor;
   readonly pooled: number;
 }
 
@@ -132,7 +135,9 @@ export function init(be: Backend, config: Config): State {
           H,
           grad,
           windows?.taps,
+          windows?.uses,
           windows?.cells,
+          windows?.members,
         ])
           t?.dispose();
     },
@@ -149,24 +154,39 @@ function slide(be: Backend, B: number, side: number, C: number, K: number): Wind
     );
   }
   const half = out / 2;
-  const taps: number[] = [];
-  const cells: number[] = [];
-  for (let s = 0; s < B; s++) {
-    for (let r = 0; r < out; r++) {
-      for (let q = 0; q < out; q++) {
-        cells.push((s * half + (r >> 1)) * half + (q >> 1));
-        for (let i = 0; i < K * K; i++)
-          taps.push((s * side + r + Math.floor(i / K)) * side + q + (i % K));
-      }
+  const [taps, cells] = [new Int32Array(B * out * out * K * K), new Int32Array(B * out * out)];
+  const uses = new Int32Array(K * K * B * side * side).fill(-1);
+  const members = new Int32Array(4 * B * half * half);
+  const [pixels, pooled] = [B * side * side, B * half * half];
+  for (let window = 0; window < cells.length; window++) {
+    const q = window % out;
+    const r = Math.floor(window / out) % out;
+    const s = Math.floor(window / (out * out));
+    cells[window] = (s * half + (r >> 1)) * half + (q >> 1);
+    members[(2 * (r & 1) + (q & 1)) * pooled + cells[window]] = window;
+    for (let i = 0; i < K * K; i++) {
+      const pixel = (s * side + r + Math.floor(i / K)) * side + q + (i % K);
+      taps[window * K * K + i] = pixel;
+      uses[i * pixels + pixel] = window * K * K + i;
     }
   }
+  const index = (data: Int32Array) => be.tensor([data.length], data);
   return {
     C,
-    pixels: B * side * side,
-    taps: be.tensor([taps.length], taps, "i32"),
-    cells: be.tensor([cells.length], cells, "i32"),
-    pooled: B * half * half,
+    pixels,
+    taps: index(taps),
+    uses: index(uses),
+    cells: index(cells),
+    members: index(members),
+    pooled,
   };
+}
+
+/** y (n, D): the sum of the rows of x (·, D) that index (k·n) names, k for each; −1 names none. */
+function gatherSum(x: Tensor, index: Tensor, n: number): Tensor {
+  const D = x.shape[1];
+  const rows = gather(x, index, { outside: "zero" });
+  return sum_leading(rows.reshape([index.size / n, n * D])).reshape([n, D]);
 }
 
 /** Streams of random numbers of layer l: 0 gradient pulses, 1 + n writes of tile n, 14 and 15 reads. */
@@ -221,7 +241,7 @@ export function forward(
       a = hidden ? tanh(z) : z;
     }
     traces.push({ weight: W, x: input, a });
-    h = windows ? scale(scatter_add(a, windows.cells, { size: windows.pooled }), { by: 1 / 4 }) : a;
+    h = windows ? scale(gatherSum(a, windows.members, windows.pooled), { by: 1 / 4 }) : a;
     h = h.reshape([x.shape[0], h.size / x.shape[0]]);
   });
   return { logits: h, traces };
@@ -263,9 +283,7 @@ export function step(
               t,
             });
       dh = windows
-        ? scatter_add(dx.reshape([windows.taps.size, windows.C]), windows.taps, {
-            size: windows.pixels,
-          })
+        ? gatherSum(dx.reshape([windows.taps.size, windows.C]), windows.uses, windows.pixels)
         : dx;
     }
     writeGradient(s, l, input, delta, t);
