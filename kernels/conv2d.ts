@@ -114,7 +114,7 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
   cost,
   webgpu: [{ source, grid: ({ B, C, H, W }) => linear(B * C * H * W) }],
   wasm: {
-    // Pixels are taken in stride² phases: those of one phase meet the same taps.
+    // Pixels are taken in stride² phases: those of a phase meet the same taps.
     tiles: ({ B, C, H, W }, { groups, stride }) =>
       B *
       groups *
@@ -122,8 +122,8 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
       Math.min(stride, W) *
       Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / PIXELS) *
       Math.ceil(C / groups / ROWS),
-    scratch: ({ O, R, S }, { groups }) =>
-      512 + 12 * R * S + (4 * PIXELS + 24) * (O / groups) * R * S,
+    scratch: ({ O, I, R, S }, { groups }) =>
+      512 + 12 * R * S + 4 * (PIXELS + Math.min(ROWS, I)) * (O / groups) * R * S,
   },
 });
 
@@ -158,7 +158,7 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
   webgpu: [{ source, grid: ({ O, I, R, S }) => linear(O * I * R * S) }],
   wasm: {
     tiles: ({ O, I, R, S }, { groups }) => (O === 0 ? 0 : groups * Math.ceil((I * R * S) / 8)),
-    scratch: ({ O }, { groups }) => 32 * (O / groups) + 32 * CHUNK,
+    scratch: ({ O }, { groups }) => 96 + 32 * (O / groups) + 32 * CHUNK,
   },
 });
 

@@ -1,6 +1,6 @@
 import { put1, put4 } from "./lib/accumulate";
 import { activate } from "./lib/activation";
-import { multiply, portion, TALL } from "./lib/product";
+import { multiply, portion } from "./lib/product";
 
 // Convolutions as matrix products whose second factor is never laid out in memory: a panel of 8 pixels
 // holds for every (channel, tap) the 8 numbers that the pixels meet there, gathered from the image on
@@ -44,6 +44,15 @@ function gather(
   }
 }
 
+/** Four neighbours, or with stride 2 every other number: nothing past the last one wanted is read. */
+// @ts-ignore: decorator
+@inline
+function four(from: usize, stride: u32): v128 {
+  const v = v128.load(from);
+  if (stride == 1) return v;
+  return i8x16.shuffle(v, v128.load(from, 12), 0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+
 /** Four numbers from each of I planes, at `offset` where `valid` says so and 0 elsewhere. */
 function gather4(to: usize, step: usize, image: usize, I: u32, plane: usize, offset: v128, valid: i32): void {
   const first = i32x4.extract_lane(offset, 0);
@@ -51,15 +60,13 @@ function gather4(to: usize, step: usize, image: usize, I: u32, plane: usize, off
   let from = image + ((<usize>first) << 2);
   if (valid == 15 && !v128.any_true(v128.xor(apart, i32x4(0, 1, 2, 3)))) {
     for (let i: u32 = 0; i < I; i++) {
-      v128.store(to, v128.load(from));
+      v128.store(to, four(from, 1));
       to += step;
       from += plane;
     }
   } else if (valid == 15 && !v128.any_true(v128.xor(apart, i32x4(0, 2, 4, 6)))) {
     for (let i: u32 = 0; i < I; i++) {
-      // The second load ends at the last number wanted: it may be the last of the image.
-      const v = i8x16.shuffle(v128.load(from), v128.load(from, 12), 0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31);
-      v128.store(to, v);
+      v128.store(to, four(from, 2));
       to += step;
       from += plane;
     }
@@ -87,12 +94,12 @@ function lane(to: usize, step: usize, image: usize, I: u32, plane: usize, offset
   }
 }
 
-/** 8 sums -> `count` numbers of y, `step` bytes apart: bias, activation, beta. */
-function finish(y: usize, step: usize, count: u32, sums: usize, bias: f32, act: u32, beta: f32): void {
+/** 8 sums -> `count` numbers of y: bias, activation, beta. */
+function finish(y: usize, count: u32, sums: usize, bias: f32, act: u32, beta: f32): void {
   const add = f32x4.splat(bias);
   const lo = activate(act, f32x4.add(v128.load(sums), add));
   const hi = activate(act, f32x4.add(v128.load(sums, 16), add));
-  if (count == 8 && step == 4) {
+  if (count == 8) {
     put4(y, lo, beta);
     put4(y + 16, hi, beta);
     return;
@@ -102,7 +109,7 @@ function finish(y: usize, step: usize, count: u32, sums: usize, bias: f32, act: 
   for (let j: u32 = 0; j < count; j++) {
     put1(y, load<f32>(sums), beta);
     sums += 4;
-    y += step;
+    y += 4;
   }
 }
 
@@ -151,7 +158,7 @@ export function conv2d_f32(
         for (let i: u32 = 0; i < rows; i++) {
           const add = bias ? load<f32>(bias + ((<usize>(o + m + i)) << 2)) : 0;
           const at = y + ((<usize>(part * M + m + i) * N + n) << 2);
-          finish(at, 4, min(to - n, 8), scratch + ((<usize>i) << 5), add, act, beta);
+          finish(at, min(to - n, 8), scratch + ((<usize>i) << 5), add, act, beta);
         }
       }
       m += rows;
@@ -184,66 +191,74 @@ export function conv_transpose2d_f32(
   const D = O / groups;
   const phasesH = min(stride, H);
   const phasesW = min(stride, W);
+  const phases = phasesH * phasesW;
   const blocks = (((H + stride - 1) / stride) * ((W + stride - 1) / stride) + PIXELS - 1) / PIXELS;
   const slabs = (I + SLAB - 1) / SLAB;
   const taps = scratch + 256;
   const picks = taps + ((<usize>R * S) << 3);
-  const rowsAt = (picks + ((<usize>R * S) << 2) + 15) & ~15;
-  const panels = rowsAt + ((<usize>TALL * D * R * S) << 2);
-  let gathered: u32 = -1;
+  const packed = (picks + ((<usize>R * S) << 2) + 15) & ~15;
+  const panels = packed + ((<usize>min(SLAB, I) * D * R * S) << 2);
+  let ready: u32 = -1;
   let T: u32 = 0;
+  // Tiles that share their rows of w follow each other.
   for (let t = lo; t < hi; t++) {
-    const block = t / slabs;
-    const part = block / (blocks * phasesH * phasesW);
-    const phase = (block / blocks) % (phasesH * phasesW);
-    const top = phase / phasesW;
-    const left = phase % phasesW;
-    const height = (H - top + stride - 1) / stride;
-    const width = (W - left + stride - 1) / stride;
-    const from = (block % blocks) * PIXELS;
-    const to = min(from + PIXELS, height * width);
-    if (from >= to) continue;
-    if (block != gathered) {
-      T = 0;
-      for (let r: u32 = 0; r < R; r++) {
-        const dy: i32 = top + pad - r * dilation;
-        if (dy % <i32>stride != 0) continue;
-        for (let s: u32 = 0; s < S; s++) {
-          const dx: i32 = left + pad - s * dilation;
-          if (dx % <i32>stride != 0) continue;
-          store<i32>(taps + ((<usize>T) << 3), dy / <i32>stride);
-          store<i32>(taps + ((<usize>T) << 3), dx / <i32>stride, 4);
-          store<u32>(picks + ((<usize>T) << 2), r * S + s);
-          T++;
-        }
-      }
-      const image = x + ((<usize>part * D * P * Q) << 2);
-      for (let n = from; n < to; n += 8) {
-        gather(panels + ((<usize>(n - from) * D * T) << 2), image, D, P, Q, taps, T, n, height * width, width, 1);
-      }
-      gathered = block;
+    const block = t % blocks;
+    const b = (t / blocks) % B;
+    const shared = t / (blocks * B);
+    const first = (shared % slabs) * SLAB;
+    const last = min(first + SLAB, I);
+    const top = (shared / slabs) % phases / phasesW;
+    const left = (shared / slabs) % phases % phasesW;
+    const g = shared / (slabs * phases);
+    if (shared != ready) {
+      T = pickTaps(taps, picks, R, S, stride, dilation, top + pad, left + pad);
+      packRows(packed, w + (((<usize>g * D * I + first) * R * S) << 2), last - first, D, I, R * S, picks, T);
+      ready = shared;
     }
+    const width = (W - left + stride - 1) / stride;
+    const N = (H - top + stride - 1) / stride * width;
+    const from = block * PIXELS;
+    const to = min(from + PIXELS, N);
     const K = D * T;
     const row = (<usize>K) << 2;
-    const first = (t % slabs) * SLAB;
-    const last = min(first + SLAB, I);
-    const g = part % groups;
+    const image = x + ((<usize>(b * groups + g) * D * P * Q) << 2);
+    for (let n = from; n < to; n += 8) {
+      gather(panels + <usize>(n - from) * row, image, D, P, Q, taps, T, n, N, width, 1);
+    }
     for (let m = first; m < last; ) {
       const rows = portion(last - m);
-      packRows(rowsAt, w + (((<usize>g * D * I + m) * R * S) << 2), rows, D, I, R * S, picks, T);
       for (let n = from; n < to; n += 8) {
-        multiply(scratch, rowsAt, row, panels + ((<usize>(n - from) * K) << 2), K, rows, false);
+        multiply(scratch, packed + <usize>(m - first) * row, row, panels + <usize>(n - from) * row, K, rows, false);
         for (let i: u32 = 0; i < rows; i++) {
-          const add = bias ? load<f32>(bias + ((<usize>(g * I + m + i)) << 2)) : 0;
-          const plane = y + ((<usize>(part * I + m + i) * H * W) << 2);
+          const c = g * I + m + i;
+          const add = bias ? load<f32>(bias + ((<usize>c) << 2)) : 0;
+          const plane = y + ((<usize>(b * C + c) * H * W) << 2);
           const sums = scratch + ((<usize>i) << 5);
-          if (stride == 1) finish(plane + ((<usize>n) << 2), 4, min(to - n, 8), sums, add, act, beta);
+          if (stride == 1) finish(plane + ((<usize>n) << 2), min(to - n, 8), sums, add, act, beta);
           else scatter(plane, W, top, left, stride, width, n, min(to - n, 8), sums, add, act, beta);
         }
       }
       m += rows;
     }
   }
+}
+
+/** The taps that a phase meets: their shifts in x, and their places in w. Returns how many. */
+function pickTaps(taps: usize, picks: usize, R: u32, S: u32, stride: i32, dilation: u32, h: u32, w: u32): u32 {
+  let T: u32 = 0;
+  for (let r: u32 = 0; r < R; r++) {
+    const y: i32 = h - r * dilation;
+    if (y % stride != 0) continue;
+    for (let s: u32 = 0; s < S; s++) {
+      const x: i32 = w - s * dilation;
+      if (x % stride != 0) continue;
+      store<i32>(taps + ((<usize>T) << 3), y / stride);
+      store<i32>(taps + ((<usize>T) << 3), x / stride, 4);
+      store<u32>(picks + ((<usize>T) << 2), r * S + s);
+      T++;
+    }
+  }
+  return T;
 }
 
 /** `finish` for pixels n … n+count−1 of a phase, a run of one row at a time. */
@@ -263,49 +278,96 @@ function scatter(
 
 /**
  * Panel (pixels, 8): for pixels [k, k+count) of dy and columns [n, n+8) of w, as (channel, tap), the
- * number of the image that the two bring together. A column is a walk along rows of the image.
+ * number of the image that the two bring together. A column is a walk along rows of the image; four
+ * are walked at once and transposed. `room` is 96 bytes.
  */
 function gatherColumns(
   panel: usize, image: usize, H: u32, W: u32, Q: u32, R: u32, S: u32, N: u32,
-  stride: u32, pad: u32, dilation: u32, n: u32, k: u32, count: u32,
+  stride: u32, pad: u32, dilation: u32, n: u32, k: u32, count: u32, room: usize,
 ): void {
-  for (let lane: u32 = 0; lane < 8; lane++) {
-    let to = panel + ((<usize>lane) << 2);
-    if (n + lane >= N) {
-      for (let i: u32 = 0; i < count; i++) {
-        store<f32>(to, 0);
-        to += 32;
-      }
-      continue;
+  // What a row outside of the image is read from.
+  memory.fill(room, 0, 32);
+  const table = room + 32;
+  for (let half: u32 = 0; half < 2; half++) {
+    // Pixels [qa, qb) of a row meet the image in all four columns.
+    let qa: u32 = 0;
+    let qb = Q;
+    for (let lane: u32 = 0; lane < 4; lane++) {
+      const column = n + half * 4 + lane;
+      const y = ((column / S) % R) * dilation - pad;
+      const x = (column % S) * dilation - pad;
+      const at = table + ((<usize>lane) << 2);
+      store<u32>(at, ((column / (R * S)) * H + y) * W + x);
+      store<u32>(at, column < N ? y : NOWHERE, 16);
+      store<u32>(at, x, 32);
+      if (<i32>x < 0) qa = max(qa, (stride - 1 - x) / stride);
+      qb = min(qb, max(<i32>(W + stride - 1 - x), 0) / stride);
     }
-    const column = n + lane;
-    const plane = image + ((<usize>(column / (R * S)) * H * W) << 2);
-    const dy: i32 = ((column / S) % R) * dilation - pad;
-    const dx: i32 = (column % S) * dilation - pad;
+    const start = v128.load(table);
+    const ys = v128.load(table, 16);
+    const xs = v128.load(table, 32);
+    let to = panel + ((<usize>half) << 4);
     let p = k / Q;
     let q = k % Q;
     for (let left = count; left > 0; ) {
-      const run = min(left, Q - q);
-      const h: u32 = p * stride + dy;
-      let w: u32 = q * stride + dx;
-      const row = plane + ((<usize>h * W) << 2);
-      if (h >= H) {
-        for (let i: u32 = 0; i < run; i++) {
-          store<f32>(to, 0);
-          to += 32;
-        }
-      } else {
-        for (let i: u32 = 0; i < run; i++) {
-          store<f32>(to, w < W ? load<f32>(row + ((<usize>w) << 2)) : 0);
-          to += 32;
-          w += stride;
+      const end = min(q + left, Q);
+      left -= end - q;
+      const inside = i32x4.lt_u(i32x4.add(ys, i32x4.splat(p * stride)), i32x4.splat(H));
+      const row = i32x4.add(start, i32x4.splat(p * stride * W));
+      for (; q < min(qa, end); q++) {
+        meet(to, image, row, xs, inside, q * stride, W);
+        to += 32;
+      }
+      if (stride <= 2 && q + 4 <= min(qb, end)) {
+        const at = i32x4.shl(i32x4.add(row, i32x4.splat(q * stride)), 2);
+        const bits = i32x4.bitmask(inside);
+        let p0 = bits & 1 ? image + i32x4.extract_lane(at, 0) : room;
+        let p1 = bits & 2 ? image + i32x4.extract_lane(at, 1) : room;
+        let p2 = bits & 4 ? image + i32x4.extract_lane(at, 2) : room;
+        let p3 = bits & 8 ? image + i32x4.extract_lane(at, 3) : room;
+        const ahead: usize = (<usize>stride) << 4;
+        const d0 = bits & 1 ? ahead : 0;
+        const d1 = bits & 2 ? ahead : 0;
+        const d2 = bits & 4 ? ahead : 0;
+        const d3 = bits & 8 ? ahead : 0;
+        for (const stop = min(qb, end); q + 4 <= stop; q += 4) {
+          const v0 = four(p0, stride);
+          const v1 = four(p1, stride);
+          const v2 = four(p2, stride);
+          const v3 = four(p3, stride);
+          const a = i8x16.shuffle(v0, v1, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+          const b = i8x16.shuffle(v2, v3, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+          const c = i8x16.shuffle(v0, v1, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+          const d = i8x16.shuffle(v2, v3, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+          v128.store(to, i8x16.shuffle(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
+          v128.store(to, i8x16.shuffle(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31), 32);
+          v128.store(to, i8x16.shuffle(c, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23), 64);
+          v128.store(to, i8x16.shuffle(c, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31), 96);
+          to += 128;
+          p0 += d0;
+          p1 += d1;
+          p2 += d2;
+          p3 += d3;
         }
       }
-      left -= run;
+      for (; q < end; q++) {
+        meet(to, image, row, xs, inside, q * stride, W);
+        to += 32;
+      }
       q = 0;
       p++;
     }
   }
+}
+
+/** One pixel of four columns, zeros where it meets the padding. */
+function meet(to: usize, image: usize, row: v128, xs: v128, inside: v128, x: u32, W: u32): void {
+  const at = i32x4.shl(i32x4.add(row, i32x4.splat(x)), 2);
+  const bits = i32x4.bitmask(v128.and(inside, i32x4.lt_u(i32x4.add(xs, i32x4.splat(x)), i32x4.splat(W))));
+  store<f32>(to, bits & 1 ? load<f32>(image + i32x4.extract_lane(at, 0)) : 0);
+  store<f32>(to, bits & 2 ? load<f32>(image + i32x4.extract_lane(at, 1)) : 0, 4);
+  store<f32>(to, bits & 4 ? load<f32>(image + i32x4.extract_lane(at, 2)) : 0, 8);
+  store<f32>(to, bits & 8 ? load<f32>(image + i32x4.extract_lane(at, 3)) : 0, 12);
 }
 
 export function conv2d_bwd_w_f32(
@@ -319,7 +381,8 @@ export function conv2d_bwd_w_f32(
   const K = P * Q;
   const row = (<usize>K) << 2;
   const panels = (N + 7) / 8;
-  const panel = scratch + ((<usize>M) << 5);
+  const room = scratch + ((<usize>M) << 5);
+  const panel = room + 96;
   for (let t = lo; t < hi; t++) {
     const g = t / panels;
     const n = (t % panels) * 8;
@@ -329,7 +392,7 @@ export function conv2d_bwd_w_f32(
       const a = dy + <usize>(b * groups + g) * M * row;
       for (let k: u32 = 0; k < K; k += CHUNK) {
         const count = min(K - k, CHUNK);
-        gatherColumns(panel, image, H, W, Q, R, S, N, stride, pad, dilation, n, k, count);
+        gatherColumns(panel, image, H, W, Q, R, S, N, stride, pad, dilation, n, k, count, room);
         for (let m: u32 = 0; m < M; ) {
           const rows = portion(M - m);
           multiply(scratch + ((<usize>m) << 5), a + <usize>m * row + ((<usize>k) << 2), row, panel, count, rows, true);
@@ -338,7 +401,7 @@ export function conv2d_bwd_w_f32(
       }
     }
     for (let m: u32 = 0; m < M; m++) {
-      finish(dw + ((<usize>(g * M + m) * N + n) << 2), 4, min(N - n, 8), scratch + ((<usize>m) << 5), 0, 0, beta);
+      finish(dw + ((<usize>(g * M + m) * N + n) << 2), min(N - n, 8), scratch + ((<usize>m) << 5), 0, 0, beta);
     }
   }
 }
