@@ -12,14 +12,18 @@ import {
 import source from "../wgsl/conv2d.wgsl";
 import { activation, activations, beforeActivation } from "./lib/activation.ts";
 import {
+  asTransposed,
+  asWeightGradient,
   biasGradient,
   convCase,
   eachMeeting,
+  extentsOf,
   groupsParam,
   kernelExtents,
   outputPads,
   transposed,
   transposedWindows,
+  windowOf,
   windowParams,
   windows,
 } from "./lib/conv.ts";
@@ -162,14 +166,6 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
   },
 });
 
-function windowOf({ stride, pad, dilation, groups }: Params): Params {
-  return { stride, pad, dilation, groups };
-}
-
-function extentsOf({ R, S }: Dims): Params {
-  return { kernel_h: R, kernel_w: S };
-}
-
 const cases = (): Case[] => [
   // Tile edges of output channels (4, 5, 6 rows), depth and pixels (8 at a time).
   ...[1, 5, 6, 7, 8, 9, 13].flatMap((n) => [
@@ -225,35 +221,14 @@ const bench = (): Case[] => [
   ),
 ];
 
-/** Cases of conv2d as cases of a gradient: the same extents, and what no shape gives. */
-const asTranspose = (from: () => Case[]) => () =>
-  from().map((c) => {
-    const { B, O, I, R, S, H, W } = c.dims as Dims;
-    const p = { stride: 1, pad: 0, dilation: 1, groups: 1, ...c.params };
-    const d: Dims = { ...(c.dims as Dims) };
-    windows(d, p, (why) => {
-      throw new Error(why);
-    });
-    return {
-      ...c,
-      dims: { B, O, I, R, S, P: d.P, Q: d.Q },
-      params: { ...c.params, ...transposed({ H, W, R, S }, p) },
-    };
-  });
-const asWeightGradient = (from: () => Case[]) => () =>
-  from().map(({ dims, params, source }) => ({
-    dims,
-    params: { ...params, ...extentsOf(dims as Dims) },
-    ...(source ? { source } : {}),
-  }));
 const tol = { rel: 1e-5, abs: 1e-5 };
 
 export const conv2dSuites: Suite[] = [
   { kernel: conv2d, cases: () => [...cases(), ...activated()], bench, tol },
   {
     kernel: conv_transpose2d,
-    cases: asTranspose(() => [...cases(), ...activated()]),
-    bench: asTranspose(bench),
+    cases: asTransposed(() => [...cases(), ...activated()]),
+    bench: asTransposed(bench),
     tol,
   },
   {

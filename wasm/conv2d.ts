@@ -1,5 +1,6 @@
 import { put1, put4 } from "./lib/accumulate";
 import { activate } from "./lib/activation";
+import { four } from "./lib/image";
 import { multiply, portion } from "./lib/product";
 
 // Convolutions as matrix products whose second factor is never laid out in memory: a panel of 8 pixels
@@ -42,15 +43,6 @@ function gather(
       gather4(at + ((<usize>t) << 5), (<usize>T) << 5, image, I, (<usize>H * W) << 2, offset, i32x4.bitmask(valid));
     }
   }
-}
-
-/** Four neighbours, or with stride 2 every other number: nothing past the last one wanted is read. */
-// @ts-ignore: decorator
-@inline
-function four(from: usize, stride: u32): v128 {
-  const v = v128.load(from);
-  if (stride == 1) return v;
-  return i8x16.shuffle(v, v128.load(from, 12), 0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31);
 }
 
 /** Four numbers from each of I planes, at `offset` where `valid` says so and 0 elsewhere. */

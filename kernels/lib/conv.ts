@@ -70,14 +70,20 @@ export function transposedWindows(d: Dims, p: Params, fail: Fail): void {
 }
 
 /** The params of the transposed convolution whose result has the extents of x. */
-export const transposed = (d: Dims, { stride, pad, dilation, groups }: Params): Params => ({
+export const transposed = (d: Dims, p: Params): Params => ({
+  ...windowOf(p),
+  output_pad_h: (d.H + 2 * p.pad - p.dilation * (d.R - 1) - 1) % p.stride,
+  output_pad_w: (d.W + 2 * p.pad - p.dilation * (d.S - 1) - 1) % p.stride,
+});
+
+/** The params that all convolutions of one geometry have in common. */
+export const windowOf = ({ stride, pad, dilation, groups }: Params): Params => ({
   stride,
   pad,
   dilation,
   ...(groups === undefined ? {} : { groups }),
-  output_pad_h: (d.H + 2 * pad - dilation * (d.R - 1) - 1) % stride,
-  output_pad_w: (d.W + 2 * pad - dilation * (d.S - 1) - 1) % stride,
 });
+export const extentsOf = ({ R, S }: Dims): Params => ({ kernel_h: R, kernel_w: S });
 
 /**
  * All triples of flat indices into y (B,O,P,Q), x (B,C,H,W) and w (O,C/groups,R,S) whose elements
@@ -117,3 +123,16 @@ export const convCase = (
   params: Params = {},
   more: Omit<Case, "dims" | "params"> = {},
 ): Case => ({ dims: { ...dims, I: dims.C / (params.groups ?? 1) }, params, ...more });
+
+/** Cases of a convolution as cases of its gradients: the same extents, and what no shape gives. */
+export const asTransposed = (from: () => Case[]) => () =>
+  from().map((c): Case => {
+    const p = { stride: 1, pad: 0, dilation: 1, ...c.params };
+    const d: Dims = { ...(c.dims as Dims) };
+    windows(d, p, (why) => {
+      throw new Error(why);
+    });
+    return { ...c, dims: d, params: { ...c.params, ...transposed(d, p) } };
+  });
+export const asWeightGradient = (from: () => Case[]) => () =>
+  from().map((c): Case => ({ ...c, params: { ...c.params, ...extentsOf(c.dims as Dims) } }));
