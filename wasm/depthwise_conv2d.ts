@@ -89,32 +89,38 @@ function correlate(
 ): void {
   const tap = turn < 0 ? w + ((<usize>(R * S - 1)) << 2) : w;
   const row = (<usize>pitch) << 2;
-  if (R == 3 && S == 3 && stride == 1 && dilation == 1) {
-    let p: u32 = 0;
-    for (; p + 2 <= rows; p += 2) {
-      twoRows3x3(y, Q, room, row, tap, turn, bias, beta, spill);
-      y += (<usize>Q) << 3;
-      room += 2 * row;
-    }
-    // An odd last row falls through to the general case.
-    rows -= p;
-  }
+  const below = (<usize>Q) << 2;
+  const is3x3 = R == 3 && S == 3 && stride == 1 && dilation == 1;
+  // Whole vectors of pairs of rows by the fast way where there is one; what is left one by one.
+  const whole = is3x3 ? Q & ~3 : 0;
+  const paired = is3x3 ? rows & ~1 : 0;
+  if (whole) pairs3x3(y, below, paired, whole, room, row, tap, turn, bias, beta);
   for (let p: u32 = 0; p < rows; p++) {
-    for (let q: u32 = 0; q < Q; q += 4) {
-      let s = f32x4.splat(bias);
-      let t = tap;
-      const last = Q - 1 - q;
-      for (let r: u32 = 0; r < R; r++) {
-        let at = room + <usize>(p * stride + r * dilation) * row + ((<usize>q * stride) << 2);
-        for (let k: u32 = 0; k < S; k++) {
-          s = madd(v128.load32_splat(t), stride <= 2 ? four(at, stride) : spread(at, (<usize>stride) << 2, last), s);
-          at += (<usize>dilation) << 2;
-          t += turn;
-        }
+    const q = p < paired ? whole : 0;
+    if (q < Q) sums(y, q, Q, room, row, tap, R, S, turn, stride, dilation, bias, beta, spill);
+    y += below;
+    room += <usize>stride * row;
+  }
+}
+
+/** Pixels q … Q−1 of one row, for any kernel. */
+function sums(
+  y: usize, q: u32, Q: u32, room: usize, row: usize, tap: usize, R: u32, S: u32, turn: isize,
+  stride: u32, dilation: u32, bias: f32, beta: f32, spill: usize,
+): void {
+  for (; q < Q; q += 4) {
+    let s = f32x4.splat(bias);
+    let t = tap;
+    const last = Q - 1 - q;
+    for (let r: u32 = 0; r < R; r++) {
+      let at = room + <usize>(r * dilation) * row + ((<usize>q * stride) << 2);
+      for (let k: u32 = 0; k < S; k++) {
+        s = madd(v128.load32_splat(t), stride <= 2 ? four(at, stride) : spread(at, (<usize>stride) << 2, last), s);
+        at += (<usize>dilation) << 2;
+        t += turn;
       }
-      put(y, s, Q - q, beta, spill);
-      y += (<usize>min(Q - q, 4)) << 2;
     }
+    put(y + ((<usize>q) << 2), s, Q - q, beta, spill);
   }
 }
 
@@ -126,8 +132,10 @@ function spread(at: usize, step: usize, last: u32): v128 {
   return v128.load32_lane(at + step * min(last, 3), v, 3);
 }
 
-/** Two rows of a 3×3 kernel with its nine taps in registers: each row of the image serves both. */
-function twoRows3x3(y: usize, Q: u32, room: usize, row: usize, tap: usize, turn: isize, bias: f32, beta: f32, spill: usize): void {
+/** `rows` (even) × `whole` (a multiple of 4) pixels of a 3×3 kernel: a row of the image serves two rows. */
+function pairs3x3(
+  y: usize, below: usize, rows: u32, whole: u32, room: usize, row: usize, tap: usize, turn: isize, bias: f32, beta: f32,
+): void {
   const w0 = v128.load32_splat(tap);
   const w1 = v128.load32_splat(tap + turn);
   const w2 = v128.load32_splat(tap + 2 * turn);
@@ -137,47 +145,43 @@ function twoRows3x3(y: usize, Q: u32, room: usize, row: usize, tap: usize, turn:
   const w6 = v128.load32_splat(tap + 6 * turn);
   const w7 = v128.load32_splat(tap + 7 * turn);
   const w8 = v128.load32_splat(tap + 8 * turn);
-  const below = (<usize>Q) << 2;
-  for (let q: u32 = 0; q < Q; q += 4) {
-    let a = f32x4.splat(bias);
-    let b = a;
-    let at = room + ((<usize>q) << 2);
-    let v = v128.load(at);
-    a = madd(w0, v, a);
-    v = v128.load(at, 4);
-    a = madd(w1, v, a);
-    v = v128.load(at, 8);
-    a = madd(w2, v, a);
-    at += row;
-    v = v128.load(at);
-    a = madd(w3, v, a);
-    b = madd(w0, v, b);
-    v = v128.load(at, 4);
-    a = madd(w4, v, a);
-    b = madd(w1, v, b);
-    v = v128.load(at, 8);
-    a = madd(w5, v, a);
-    b = madd(w2, v, b);
-    at += row;
-    v = v128.load(at);
-    a = madd(w6, v, a);
-    b = madd(w3, v, b);
-    v = v128.load(at, 4);
-    a = madd(w7, v, a);
-    b = madd(w4, v, b);
-    v = v128.load(at, 8);
-    a = madd(w8, v, a);
-    b = madd(w5, v, b);
-    at += row;
-    v = v128.load(at);
-    b = madd(w6, v, b);
-    v = v128.load(at, 4);
-    b = madd(w7, v, b);
-    v = v128.load(at, 8);
-    b = madd(w8, v, b);
-    put(y, a, Q - q, beta, spill);
-    put(y + below, b, Q - q, beta, spill);
-    y += 16;
+  for (let p: u32 = 0; p < rows; p += 2) {
+    const end = y + ((<usize>whole) << 2);
+    let r0 = room;
+    for (let to = y; to < end; to += 16) {
+      const r1 = r0 + row;
+      const r2 = r1 + row;
+      const r3 = r2 + row;
+      let a = madd(w0, v128.load(r0), f32x4.splat(bias));
+      a = madd(w1, v128.load(r0, 4), a);
+      a = madd(w2, v128.load(r0, 8), a);
+      let v = v128.load(r1);
+      let b = madd(w0, v, f32x4.splat(bias));
+      a = madd(w3, v, a);
+      v = v128.load(r1, 4);
+      b = madd(w1, v, b);
+      a = madd(w4, v, a);
+      v = v128.load(r1, 8);
+      b = madd(w2, v, b);
+      a = madd(w5, v, a);
+      v = v128.load(r2);
+      b = madd(w3, v, b);
+      a = madd(w6, v, a);
+      v = v128.load(r2, 4);
+      b = madd(w4, v, b);
+      a = madd(w7, v, a);
+      v = v128.load(r2, 8);
+      b = madd(w5, v, b);
+      a = madd(w8, v, a);
+      put4(to, a, beta);
+      b = madd(w6, v128.load(r3), b);
+      b = madd(w7, v128.load(r3, 4), b);
+      b = madd(w8, v128.load(r3, 8), b);
+      put4(to + below, b, beta);
+      r0 += 16;
+    }
+    y += 2 * below;
+    room += 2 * row;
   }
 }
 
