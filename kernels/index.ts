@@ -3,6 +3,7 @@ export * from "./analog_mvm.ts";
 export * from "./binary.ts";
 export * from "./clip.ts";
 export * from "./conv2d.ts";
+export * from "./conv2d_winograd.ts";
 export * from "./depthwise_conv2d.ts";
 export * from "./gather.ts";
 export * from "./layernorm.ts";
