@@ -6,6 +6,7 @@ export * from "./conv2d.ts";
 export * from "./conv2d_winograd.ts";
 export * from "./depthwise_conv2d.ts";
 export * from "./gather.ts";
+export * from "./groupnorm.ts";
 export * from "./layernorm.ts";
 export * from "./matmul.ts";
 export * from "./mean_field.ts";

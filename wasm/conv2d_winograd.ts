@@ -325,25 +325,30 @@ export function winograd_filter_f32(
   const m: u32 = tile ? 4 : 2;
   const size = m + 2;
   const point = (<usize>O * C) << 2;
-  const row = (<usize>size) << 4;
+  const row = (<usize>size) << 6;
+  const out = scratch + 288;
   for (let o = lo; o < hi; o++) {
-    for (let c: u32 = 0; c < C; c += 4) {
-      const left = C - c;
-      const k = w + ((<usize>(o * C + c) * 9) << 2);
-      // Columns (3, size) first, then rows.
-      for (let j: u32 = 0; j < 3; j++) {
-        kernelTransform(m, scratch + ((<usize>j) << 4), 48, across4(k, j, left), across4(k, j + 3, left), across4(k, j + 6, left));
-      }
-      const out = scratch + 6 * 48;
-      for (let i: u32 = 0; i < size; i++) {
-        const at = scratch + 48 * <usize>i;
-        kernelTransform(m, out + <usize>i * row, 16, v128.load(at), v128.load(at, 16), v128.load(at, 32));
+    // Sixteen channels fill a line of memory at each of the points, which lie far apart.
+    for (let c: u32 = 0; c < C; c += 16) {
+      const count = min(C - c, 16);
+      for (let n: u32 = 0; n < count; n += 4) {
+        const left = count - n;
+        const k = w + ((<usize>(o * C + c + n) * 9) << 2);
+        // Columns (size,3) first, then rows.
+        for (let j: u32 = 0; j < 3; j++) {
+          kernelTransform(m, scratch + ((<usize>j) << 4), 48, across4(k, j, left), across4(k, j + 3, left), across4(k, j + 6, left));
+        }
+        for (let i: u32 = 0; i < size; i++) {
+          const at = scratch + 48 * <usize>i;
+          kernelTransform(m, out + <usize>i * row + ((<usize>n) << 2), 64, v128.load(at), v128.load(at, 16), v128.load(at, 32));
+        }
       }
       let to = u + ((<usize>(o * C + c)) << 2);
       for (let i: u32 = 0; i < size * size; i++) {
-        const at = out + ((<usize>i) << 4);
-        if (left >= 4) put4(to, v128.load(at), beta);
-        else for (let l: u32 = 0; l < left; l++) put1(to + ((<usize>l) << 2), load<f32>(at + ((<usize>l) << 2)), beta);
+        const from = out + ((<usize>i) << 6);
+        let j: u32 = 0;
+        for (; j + 4 <= count; j += 4) put4(to + ((<usize>j) << 2), v128.load(from + ((<usize>j) << 2)), beta);
+        for (; j < count; j++) put1(to + ((<usize>j) << 2), load<f32>(from + ((<usize>j) << 2)), beta);
         to += point;
       }
     }
