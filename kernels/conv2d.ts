@@ -18,7 +18,6 @@ import {
   convCase,
   eachMeeting,
   extentsOf,
-  groupsParam,
   kernelExtents,
   outputPads,
   transposed,
@@ -27,6 +26,7 @@ import {
   windowParams,
   windows,
 } from "./lib/conv.ts";
+import { atLeastOne } from "./lib/params.ts";
 
 /** Pixels and rows of a product that a tile computes. */
 const PIXELS = 32;
@@ -47,14 +47,14 @@ const cost = ({ B, O, P, Q, C, H, W, I, R, S }: Dims) => ({
  * y (B,O,P,Q) = beta·y + act(x ⋆ w + bias): cross-correlation of x (B,C,H,W) with w (O,I,R,S), I =
  * C/groups, bias (O) optional. P = ⌊(H + 2·pad − dilation·(R−1) − 1)/stride⌋ + 1, Q likewise; pad is
  * zeros on every side. Group j maps channels j·I … of x to the j-th part of O. act as in `matmul`.
- * f32 accumulation.
+ * f32 accumulation. An Inf in w may give NaN where it meets the padding.
  * @throws ShapeError when the kernel spans more than the padded image, or groups do not divide C and O
  */
 export const conv2d = /* @__PURE__ */ defineKernel({
   name: "conv2d",
   family: "convolution",
   args: [acc("y", "B O P Q"), inp("x", "B C H W"), inp("w", "O I R S"), opt("bias", "O")],
-  params: { ...windowParams(), groups: groupsParam(), act: activation() },
+  params: { ...windowParams(), groups: atLeastOne(1), act: activation() },
   derive: (d, _runs, p, fail) => windows(d, p, fail),
   check: divisible,
   ref: ({ y, x, w, bias }, d, p) => {
@@ -93,7 +93,7 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
   name: "conv_transpose2d",
   family: "convolution",
   args: [acc("y", "B C H W"), inp("x", "B O P Q"), inp("w", "O I R S"), opt("bias", "C")],
-  params: { ...windowParams(), groups: groupsParam(), ...outputPads(), act: activation() },
+  params: { ...windowParams(), groups: atLeastOne(1), ...outputPads(), act: activation() },
   derive: (d, _runs, p, fail) => {
     d.C = d.I * p.groups;
     transposedWindows(d, p, fail);
@@ -140,7 +140,7 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
   name: "conv2d_bwd_w",
   family: "convolution",
   args: [acc("dw", "O I R S"), inp("x", "B C H W"), inp("dy", "B O P Q")],
-  params: { ...windowParams(), groups: groupsParam(), ...kernelExtents() },
+  params: { ...windowParams(), groups: atLeastOne(1), ...kernelExtents() },
   derive: (d, _runs, p, fail) => {
     d.I = Math.floor(d.C / p.groups);
     d.R = p.kernel_h;

@@ -119,9 +119,10 @@ export const winograd_filter = /* @__PURE__ */ defineKernel({
  * `conv2d`: 5e-6 and 1.1e-5.
  * A NaN or Inf of x reaches all pixels of its tile.
  *
- * w (O,C,3,3) is read by the gradient alone, which needs it: dx and dw are those of `conv2d`, and dw
- * goes to w, not to u.
- * @throws ShapeError when the padded image is smaller than 3×3; DiffError for a gradient without w
+ * w (O,C,3,3) is read by the gradient alone: dx and dw are those of `conv2d`, and dw goes to w, not to
+ * u.
+ * @throws ShapeError when the padded image is smaller than 3×3; DiffError when a gradient with respect
+ * to x or u is asked for without w
  */
 export const conv2d_winograd = /* @__PURE__ */ defineKernel({
   name: "conv2d_winograd",
@@ -173,11 +174,18 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
   vjp: (g) => {
     const { tile, pad, act } = g.p;
     const { x, u, bias, w } = g.in;
-    if (!w) throw new DiffError("no-vjp", "w: is needed for a gradient", "conv2d_winograd");
     const dz = beforeActivation(g, act, () => conv2d_winograd(x, u, { tile, pad, bias }));
+    if (bias) biasGradient(g, dz);
+    if (!w ? g.needs("x") || g.needs("u") : g.needs("u") && !g.needs("w")) {
+      throw new DiffError(
+        "no-vjp",
+        "w: gradients need it, and go to it, not to u",
+        "conv2d_winograd",
+      );
+    }
+    if (!w) return;
     g.to("x", conv_transpose2d, [dz, w], transposed(g.dims, { stride: 1, pad, dilation: 1 }));
     g.to("w", conv2d_bwd_w, [x, dz], { pad, ...extentsOf(g.dims) });
-    if (bias) biasGradient(g, dz);
   },
   // FLOPs of the same convolution done directly, so that rates compare.
   cost: ({ B, O, P, Q, C, H, W }, { tile }) => ({

@@ -7,18 +7,13 @@ import {
   inp,
   linear,
   out,
-  type Param,
   type Params,
   positive,
   type Suite,
-  u32,
 } from "../core/contract.ts";
 import source from "../wgsl/groupnorm.wgsl";
+import { atLeastOne } from "./lib/params.ts";
 
-const groups = (): Param => ({
-  ...u32(),
-  must: ["an integer in 1 … 2^32-1", (v) => Number.isInteger(v) && v >= 1 && v < 2 ** 32],
-});
 const divisible = ({ C }: Dims, { groups }: Params): string | undefined =>
   C % groups === 0 ? undefined : `x: C = ${C} is not a multiple of groups = ${groups}`;
 
@@ -49,7 +44,7 @@ export const groupnorm = /* @__PURE__ */ defineKernel({
     inp("weight", "C"),
     inp("bias", "C"),
   ],
-  params: { groups: groups(), eps: f32(1e-5, positive) },
+  params: { groups: atLeastOne(), eps: f32(1e-5, positive) },
   derive: (d, _runs, p) => {
     d.G = p.groups;
   },

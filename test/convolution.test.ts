@@ -5,6 +5,7 @@ import {
   conv2d,
   conv2d_bwd_w,
   conv2d_winograd,
+  depthwise_conv_transpose2d,
   depthwise_conv2d,
   groupnorm,
   sum,
@@ -58,6 +59,21 @@ describe.each(["ref", "wasm", "webgpu"] as const)("convolutions on %s", (name) =
       ].flat(),
     );
     expect(await numbers(conv_transpose2d(x, w, { pad: 1 }))).toEqual([9]);
+  });
+
+  test("a stride far beyond the image leaves one window", async () => {
+    const x = be.tensor([1, 1, 3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 10]);
+    const w = be.tensor([1, 1, 2, 2], [1, 0, 0, -1]);
+    const stride = 2 ** 30;
+    expect(await numbers(conv2d(x, w, { stride }))).toEqual([-4]);
+    const y = be.tensor([1, 1, 1, 1], [2]);
+    const back = { stride, output_pad_h: 1, output_pad_w: 1 };
+    expect(await numbers(conv_transpose2d(y, w, back))).toEqual([2, 0, 0, 0, -2, 0, 0, 0, 0]);
+    const options = { stride, kernel_h: 2, kernel_w: 2 };
+    expect(await numbers(conv2d_bwd_w(x, y, options))).toEqual([2, 4, 8, 10]);
+    expect(await numbers(depthwise_conv2d(x, w.reshape([1, 2, 2]), { stride }))).toEqual([-4]);
+    const deep = depthwise_conv_transpose2d(y, w.reshape([1, 2, 2]), back);
+    expect(await numbers(deep)).toEqual([2, 0, 0, 0, -2, 0, 0, 0, 0]);
   });
 
   test("NaN in an image reaches the pixels whose windows hold it, and no other", async () => {
@@ -136,7 +152,7 @@ describe("what is refused", async () => {
     [
       "a stride of 0",
       () => conv2d(t(1, 2, 3, 3), t(4, 2, 3, 3), { stride: 0 }),
-      "[conv2d] stride: expected an integer in 1 … 2^32-1, got 0",
+      "[conv2d] stride: expected an integer in 1 … 2^30, got 0",
     ],
     [
       "a dy that is not of this x and w",
@@ -163,8 +179,11 @@ describe("what is refused", async () => {
   });
 
   test("a gradient through conv2d_winograd without the weights", () => {
-    const [x, u] = [t(1, 1, 4, 4), t(16, 1, 1)];
+    const [x, u, w] = [t(1, 1, 4, 4), t(16, 1, 1), t(1, 1, 3, 3)];
     expect(() => grad((x: Tensor) => sum(whole(conv2d_winograd(x, u))))(x)).toThrow(DiffError);
+    expect(() => grad((u: Tensor) => sum(whole(conv2d_winograd(x, u, { w }))))(u)).toThrow(
+      DiffError,
+    );
   });
 });
 

@@ -240,7 +240,8 @@ export function conv2d_winograd_f32(
   const across = (Q + m - 1) / m;
   const tiles = B * down * across;
   const slabs = (O + SLAB - 1) / SLAB;
-  // Panels (point, half of the tiles, C, 8), and sums (point, half, rows of the slab, 8).
+  // Panels (point, half of the tiles, C, 8), and sums (point, half, rows of the slab, 8). Lanes of tiles
+  // that do not exist are computed and not stored.
   const half = (<usize>C) << 5;
   const panels = scratch + 640;
   const sums = panels + <usize>(2 * points) * half;
@@ -256,7 +257,6 @@ export function conv2d_winograd_f32(
         const panel = panels + <usize>(n >> 3) * half + ((<usize>n & 4) << 2);
         transformImages(m, panel, 2 * half, scratch, x, C, H, W, from + n, tiles, down, across, pad);
       }
-      // A half of which only one quad exists: its other lanes are computed and not stored.
       transformed = block;
     }
     const first = (t % slabs) * SLAB;

@@ -1,33 +1,27 @@
 import {
   type Case,
   type Dims,
-  type Param,
   type Params,
   u32,
   type Vjp,
 } from "../../core/contract.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { sum, sum_leading } from "../reduce.ts";
+import { atLeastOne } from "./params.ts";
 
 // What the convolutions share. All are one trilinear sum over the same triples of indices, read three
 // ways: y += x·w, dx += dy·w, dw += dy·x.
 
 type Fail = (why: string) => never;
 
-const atLeastOne = (dflt: number): Param => ({
-  ...u32(dflt),
-  must: ["an integer in 1 … 2^32-1", (v) => Number.isInteger(v) && v >= 1 && v < 2 ** 32],
-});
-
 /** Both axes alike: step of the window, zeros added on every side, distance of two taps. */
 export const windowParams = () => ({ stride: atLeastOne(1), pad: u32(0), dilation: atLeastOne(1) });
-export const groupsParam = () => atLeastOne(1);
 /** Rows and columns of x beyond the last window: what a stride leaves over, less than it. */
 export const outputPads = () => ({ output_pad_h: u32(0), output_pad_w: u32(0) });
 /** Extents of w, which x and dy leave open where the stride is not 1. */
 export const kernelExtents = () => ({ kernel_h: u32(), kernel_w: u32() });
 
-/** Extents of a padded axis stay below this, so that wasm and WGSL can use signed coordinates. */
+/** Padded axes stay below this, so that wasm and WGSL can use signed coordinates. */
 const LIMIT = 2 ** 30;
 
 /** P and Q from H, W, R and S; where they are known already, they must be these. */
