@@ -167,6 +167,11 @@ const bench = (): Case[] => [
     params: { pad: 1, stride: 2 },
     source: "MobileNet, 3×3 with stride 2, 128 of 56²",
   },
+  {
+    dims: { B: 1, C: 96, H: 56, W: 56, R: 7, S: 7 },
+    params: { pad: 3 },
+    source: "ConvNeXt, 7×7, 96 of 56²",
+  },
 ];
 
 const tol = { rel: 1e-5, abs: 1e-5 };

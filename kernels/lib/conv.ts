@@ -1,10 +1,4 @@
-import {
-  type Case,
-  type Dims,
-  type Params,
-  u32,
-  type Vjp,
-} from "../../core/contract.ts";
+import { type Case, type Dims, type Params, u32, type Vjp } from "../../core/contract.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { sum, sum_leading } from "../reduce.ts";
 import { atLeastOne } from "./params.ts";
