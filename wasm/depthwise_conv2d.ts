@@ -23,7 +23,7 @@ function lay(to: usize, rows: u32, pitch: u32, image: usize, H: u32, W: u32, ste
   const count: u32 = end > first ? end - first : 0;
   const before: u32 = count ? first * step - x0 : 0;
   for (let i: u32 = 0; i < rows; i++) {
-    const y = y0 + i;
+    const y = y0 + <i32>i;
     const h = <u32>y / step;
     const from = image + ((<usize>(h * W + first)) << 2);
     const next = to + ((<usize>pitch) << 2);
