@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Backend, DiffError, grad, hvp, init, type Tensor } from "../core/index.ts";
 import {
@@ -12,8 +13,17 @@ import {
   sum_squares,
   winograd_filter,
 } from "../kernels/index.ts";
+import { asTransposed, asWeightGradient, convCase } from "../kernels/lib/conv.ts";
 import { openBackend } from "./support/backends.ts";
-import { uniform } from "./support/registry.ts";
+import {
+  caseName,
+  expected,
+  mismatch,
+  place,
+  problem,
+  suites,
+  uniform,
+} from "./support/registry.ts";
 
 // What the registry walker does not see: numbers worked out by hand, the words of the errors, second
 // derivatives, and how much Winograd's tiles round.
@@ -119,6 +129,70 @@ describe.each(["ref", "wasm", "webgpu"] as const)("convolutions on %s", (name) =
     });
   });
 });
+
+// Kernel and padding first, the image from what they need, so that there always is an output.
+const geometry = fc
+  .record({
+    B: fc.integer({ min: 1, max: 2 }),
+    groups: fc.integer({ min: 1, max: 3 }),
+    I: fc.integer({ min: 1, max: 9 }),
+    M: fc.integer({ min: 1, max: 14 }),
+    R: fc.integer({ min: 1, max: 5 }),
+    S: fc.integer({ min: 1, max: 5 }),
+    stride: fc.integer({ min: 1, max: 4 }),
+    pad: fc.integer({ min: 0, max: 4 }),
+    dilation: fc.integer({ min: 1, max: 3 }),
+    h: fc.integer({ min: 0, max: 12 }),
+    w: fc.integer({ min: 0, max: 40 }),
+  })
+  .map(({ B, groups, I, M, R, S, stride, pad, dilation, h, w }) => {
+    const extent = (taps: number, more: number) =>
+      Math.max(1, dilation * (taps - 1) + 1 - 2 * pad) + more;
+    const sizes = { B, C: groups * I, O: groups * M, H: extent(R, h), W: extent(S, w), R, S };
+    return convCase(sizes, { stride, pad, dilation, groups });
+  });
+
+const byGeometry = [
+  "conv2d",
+  "conv_transpose2d",
+  "conv2d_bwd_w",
+  "depthwise_conv2d",
+  "depthwise_conv_transpose2d",
+  "depthwise_conv2d_bwd_w",
+];
+test.each(byGeometry.flatMap((name) => [[name, "wasm"] as const, [name, "webgpu"] as const]))(
+  "%s of any geometry on %s",
+  async (name, backend) => {
+    const suite = suites.find((s) => s.kernel.spec.name === name);
+    if (!suite) throw new Error(`no suite of ${name}`);
+    using be = await openBackend(backend);
+    await fc.assert(
+      fc.asyncProperty(geometry, async (c) => {
+        const { groups, ...apart } = c.params as Record<string, number>;
+        const own = name.startsWith("depthwise") ? { ...c, params: apart } : c;
+        const [k] = (
+          name.includes("transpose")
+            ? asTransposed(() => [own])
+            : name.includes("bwd_w")
+              ? asWeightGradient(() => [own])
+              : () => [own]
+        )();
+        const p = problem(suite, k);
+        const placed = place(be, p);
+        placed.reset(true);
+        placed.run(0);
+        const { values, touched } = await placed.results();
+        placed.dispose();
+        expect(touched, caseName(k)).toEqual([]);
+        for (const [output, want] of expected(p, 0)) {
+          const got = values.get(output) as Float32Array;
+          expect(mismatch(got, want, suite.tol), `${caseName(k)}: ${output}`).toBeUndefined();
+        }
+      }),
+      { numRuns: 40 },
+    );
+  },
+);
 
 describe("what is refused", async () => {
   const be = await init("ref");
