@@ -1,8 +1,6 @@
 import {
-  type AnyKernel,
   acc,
   type Case,
-  choice,
   defineKernel,
   f32,
   flag,
@@ -15,27 +13,12 @@ import {
 } from "../core/contract.ts";
 import type { Tensor } from "../core/tensor.ts";
 import source from "../wgsl/matmul.wgsl";
+import { activation, activations, beforeActivation } from "./lib/activation.ts";
 import { sum_leading } from "./reduce.ts";
-import { gelu_bwd, relu_bwd, sigmoid_bwd, silu_bwd, tanh_bwd } from "./unary.ts";
 
 const ROWS = 32;
 /** Multiplications below which a launch costs more than the arithmetic. */
 const SMALL = 1048576;
-const activations: Record<string, (v: number) => number> = {
-  none: (v) => v,
-  relu: (v) => Math.max(v, 0),
-  tanh: Math.tanh,
-  sigmoid: (v) => 1 / (1 + Math.exp(-v)),
-  gelu: (v) => 0.5 * v * (1 + Math.tanh(0.7978845608028654 * (v + 0.044715 * v ** 3))),
-  silu: (v) => v / (1 + Math.exp(-v)),
-};
-/** Slopes from the output; the others need the value before the activation. */
-const fromOutput: Record<string, AnyKernel> = {
-  relu: relu_bwd,
-  tanh: tanh_bwd,
-  sigmoid: sigmoid_bwd,
-};
-const fromInput: Record<string, AnyKernel> = { gelu: gelu_bwd, silu: silu_bwd };
 
 /**
  * y (B,M,N) = beta·y + act(alpha · a·b + bias), with a (B,M,K), or (B,K,M) under `ta`; b (B,K,N), or
@@ -57,7 +40,7 @@ export const matmul = /* @__PURE__ */ defineKernel({
     alpha: f32(1),
     ta: flag(),
     tb: flag(),
-    act: choice("none", "relu", "tanh", "sigmoid", "gelu", "silu"),
+    act: activation(),
   },
   derive: (d, runs, _p, fail) => {
     const { A, C } = runs;
@@ -87,9 +70,7 @@ export const matmul = /* @__PURE__ */ defineKernel({
   vjp: (g) => {
     const { alpha, ta, tb, act } = g.p;
     const { a, b, bias } = g.in;
-    let dz = g.d.y;
-    if (act in fromOutput) dz = fromOutput[act](dz, g.out.y);
-    else if (act in fromInput) dz = fromInput[act](dz, matmul(a, b, { alpha, ta, tb, bias }));
+    const dz = beforeActivation(g, act, () => matmul(a, b, { alpha, ta, tb, bias }));
     // y = a b: da = dz bᵀ, db = aᵀ dz; under a transpose the product comes out transposed.
     operand(
       g,

@@ -5,8 +5,11 @@ import {
   adamw,
   analog_mvm,
   clip_by_norm,
+  conv2d,
+  conv2d_winograd,
   gather,
   gelu,
+  groupnorm,
   layernorm,
   matmul,
   rmsnorm,
@@ -16,6 +19,7 @@ import {
   softmax_xent,
   softplus,
   sum_squares,
+  winograd_filter,
 } from "../kernels/index.ts";
 import { openBackend } from "./support/backends.ts";
 
@@ -135,4 +139,69 @@ describe.each(["ref", "wasm", "webgpu"] as const)("gradients on %s", (name) => {
     // wᵀ dy = (0.25, 0.75), on multiples of 2·2/128 already.
     await near(grads.x, [0.25, 0.75], 1e-7);
   });
+
+  const wave = (n: number, step: number) => Array.from({ length: n }, (_, i) => Math.sin(i * step));
+
+  test("group normalisation has the gradients of layer normalisation of its groups", async () => {
+    const [B, C, H, W, G] = [2, 6, 3, 5, 3];
+    const [x, dy] = [wave(180, 1.3), wave(180, 0.7)];
+    const [weight, bias] = [wave(C, 2.1), wave(C, 0.4)];
+    const channel = (i: number) => Math.floor(i / (H * W)) % C;
+    const group = vjp((t: Tensor[]) => groupnorm(t[0], t[1], t[2], { groups: G }).y)(
+      [be.tensor([B, C, H, W], x), be.tensor([C], weight), be.tensor([C], bias)],
+      be.tensor([B, C, H, W], dy),
+    );
+    // y = x̂·weight + bias, so that x̂ sees dy·weight.
+    const n = (C / G) * H * W;
+    const [ones, zeros] = [be.tensor([n], new Array(n).fill(1)), be.tensor([n])];
+    const layer = vjp((t: { x: Tensor }) => layernorm(t.x, ones, zeros).y)(
+      { x: be.tensor([B * G, n], x) },
+      be.tensor(
+        [B * G, n],
+        dy.map((v, i) => v * weight[channel(i)]),
+      ),
+    );
+    const hat = await (layer.value as Tensor).read();
+    await near(
+      group.value as Tensor,
+      Array.from(hat, (v, i) => v * weight[channel(i)] + bias[channel(i)]),
+    );
+    await near(group.grads[0], Array.from(await layer.grads.x.read()));
+    const byChannel = (v: (i: number) => number) =>
+      weight.map((_, c) => dy.reduce((s, __, i) => (channel(i) === c ? s + v(i) : s), 0));
+    await near(
+      group.grads[1],
+      byChannel((i) => dy[i] * hat[i]),
+    );
+    await near(
+      group.grads[2],
+      byChannel((i) => dy[i]),
+    );
+  });
+
+  test.each(["2", "4"])(
+    "conv2d_winograd, tile %s: values and gradients are conv2d's",
+    async (tile) => {
+      const [B, C, H, W, O] = [2, 5, 7, 18, 6];
+      const inputs = () => [
+        be.tensor([B, C, H, W], wave(B * C * H * W, 1.1)),
+        be.tensor([O, C, 3, 3], wave(O * C * 9, 0.9)),
+        be.tensor([O], wave(O, 2)),
+      ];
+      const dy = be.tensor([B, O, H, W], wave(B * O * H * W, 0.3));
+      const options = { pad: 1, act: "gelu" };
+      const direct = vjp(([x, w, bias]: Tensor[]) => conv2d(x, w, { ...options, bias }))(
+        inputs(),
+        dy,
+      );
+      const fast = vjp(([x, w, bias]: Tensor[]) => {
+        const u = winograd_filter(w, { tile });
+        return conv2d_winograd(x, u, { ...options, tile, bias, w });
+      })(inputs(), dy);
+      await near(fast.value as Tensor, Array.from(await (direct.value as Tensor).read()), 2e-4);
+      for (const k of [0, 1, 2]) {
+        await near(fast.grads[k], Array.from(await direct.grads[k].read()), 2e-4);
+      }
+    },
+  );
 });

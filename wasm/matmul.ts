@@ -1,22 +1,11 @@
 import { put1, put4 } from "./lib/accumulate";
-import { gelu4, sigmoid4, tanh4 } from "./lib/math";
+import { activate } from "./lib/activation";
 
 // y (B,M,N) = beta·y + act(alpha · A·B + bias). A tile is 32 rows of one batch entry. For each panel of 8
 // columns B is packed as (K, 8), zero-padded, and a 4×8 block of sums runs down K against it; A is
 // read in place through its two strides, so transposes cost nothing extra.
 
 const ROWS: u32 = 32;
-
-// @ts-ignore: decorator
-@inline
-function activate(act: u32, v: v128): v128 {
-  if (act == 0) return v;
-  if (act == 1) return f32x4.max(v, f32x4.splat(0));
-  if (act == 2) return tanh4(v);
-  if (act == 3) return sigmoid4(v);
-  if (act == 4) return gelu4(v);
-  return f32x4.mul(v, sigmoid4(v));
-}
 
 // @ts-ignore: decorator
 @inline

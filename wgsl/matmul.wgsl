@@ -1,5 +1,5 @@
 //! use index
-//! use math
+//! use activation
 // y (B,M,N) = beta·y + act(alpha · A·B + bias). Large: a 16×16 tile of y per workgroup, K in steps of 16
 // through workgroup memory. grid: (N tiles, M tiles, B).
 struct P {
@@ -17,21 +17,10 @@ const T = 16u;
 var<workgroup> ta: array<f32, 256>;
 var<workgroup> tb: array<f32, 256>;
 
-fn activate(v: f32) -> f32 {
-  switch (p.act) {
-    case 1u: { return relu_f(v); }
-    case 2u: { return tanh_f(v); }
-    case 3u: { return sigmoid_f(v); }
-    case 4u: { return gelu_f(v); }
-    case 5u: { return silu_f(v); }
-    default: { return v; }
-  }
-}
-
 fn finish(i: u32, n: u32, s: f32) {
   var v = p.alpha * s;
   if (p.present != 0u) { v += bias[n]; }
-  v = activate(v);
+  v = activate(p.act, v);
   if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }
 

@@ -1,0 +1,244 @@
+import {
+  acc,
+  type Case,
+  type Dims,
+  defineKernel,
+  inp,
+  linear,
+  opt,
+  type Params,
+  type Suite,
+} from "../core/contract.ts";
+import source from "../wgsl/conv2d.wgsl";
+import { activation, activations, beforeActivation } from "./lib/activation.ts";
+import {
+  asTransposed,
+  asWeightGradient,
+  biasGradient,
+  convCase,
+  eachMeeting,
+  extentsOf,
+  kernelExtents,
+  outputPads,
+  transposed,
+  transposedWindows,
+  windowOf,
+  windowParams,
+  windows,
+} from "./lib/conv.ts";
+import { atLeastOne } from "./lib/params.ts";
+
+/** Pixels and rows of a product that a tile computes. */
+const PIXELS = 32;
+const ROWS = 120;
+/** Pixels of dy that the gradient of w takes at a time. */
+const CHUNK = 512;
+
+const divisible = ({ C, O, I }: Dims, { groups }: Params): string | undefined => {
+  if (O % groups !== 0) return `w: O = ${O} is not a multiple of groups = ${groups}`;
+  return I * groups === C ? undefined : `x and w: C = ${C} is not groups · I = ${groups} · ${I}`;
+};
+const cost = ({ B, O, P, Q, C, H, W, I, R, S }: Dims) => ({
+  flops: 2 * B * O * P * Q * I * R * S,
+  bytes: 4 * (B * O * P * Q + B * C * H * W + O * I * R * S),
+});
+
+/**
+ * y (B,O,P,Q) = beta·y + act(x ⋆ w + bias): cross-correlation of x (B,C,H,W) with w (O,I,R,S), I =
+ * C/groups, bias (O) optional. P = ⌊(H + 2·pad − dilation·(R−1) − 1)/stride⌋ + 1, Q likewise; pad is
+ * zeros on every side. Group j maps channels j·I … of x to the j-th part of O. act as in `matmul`.
+ * f32 accumulation. An Inf in w may give NaN where it meets the padding.
+ * @throws ShapeError when the kernel spans more than the padded image, or groups do not divide C and O
+ */
+export const conv2d = /* @__PURE__ */ defineKernel({
+  name: "conv2d",
+  family: "convolution",
+  args: [acc("y", "B O P Q"), inp("x", "B C H W"), inp("w", "O I R S"), opt("bias", "O")],
+  params: { ...windowParams(), groups: atLeastOne(1), act: activation() },
+  derive: (d, _runs, p, fail) => windows(d, p, fail),
+  check: divisible,
+  ref: ({ y, x, w, bias }, d, p) => {
+    const { O, P, Q } = d;
+    eachMeeting(d, p, (iy, ix, iw) => {
+      y[iy] += x[ix] * w[iw];
+    });
+    for (let i = 0; i < y.length; i++)
+      y[i] = activations[p.act](y[i] + (bias ? bias[Math.floor(i / (P * Q)) % O] : 0));
+  },
+  vjp: (g) => {
+    const { act, ...p } = g.p;
+    const { x, w, bias } = g.in;
+    const dz = beforeActivation(g, act, () => conv2d(x, w, { ...windowOf(p), bias }));
+    g.to("x", conv_transpose2d, [dz, w], transposed(g.dims, p));
+    g.to("w", conv2d_bwd_w, [x, dz], { ...windowOf(p), ...extentsOf(g.dims) });
+    if (bias) biasGradient(g, dz);
+  },
+  cost,
+  webgpu: [{ source, grid: ({ B, O, P, Q }) => linear(B * O * P * Q) }],
+  wasm: {
+    tiles: ({ B, O, P, Q }, { groups }) =>
+      B * groups * Math.ceil((P * Q) / PIXELS) * Math.ceil(O / groups / ROWS),
+    scratch: ({ I, R, S }) => 512 + 8 * R * S + 4 * PIXELS * I * R * S,
+  },
+});
+
+/**
+ * y (B,C,H,W) = beta·y + act(x ⋆ᵀ w + bias): the transposed convolution of x (B,O,P,Q) with w
+ * (O,I,R,S), C = groups·I, bias (C) optional: what `conv2d` owes to its x for a cotangent x of its y.
+ * H = (P−1)·stride − 2·pad + dilation·(R−1) + 1 + output_pad_h, W likewise; pad takes rows away, and
+ * the output_pads, below the stride, add some at the end. act as in `matmul`.
+ * @throws ShapeError when nothing is left, an output_pad reaches the stride, or groups do not divide O
+ */
+export const conv_transpose2d = /* @__PURE__ */ defineKernel({
+  name: "conv_transpose2d",
+  family: "convolution",
+  args: [acc("y", "B C H W"), inp("x", "B O P Q"), inp("w", "O I R S"), opt("bias", "C")],
+  params: { ...windowParams(), groups: atLeastOne(1), ...outputPads(), act: activation() },
+  derive: (d, _runs, p, fail) => {
+    d.C = d.I * p.groups;
+    transposedWindows(d, p, fail);
+  },
+  check: divisible,
+  ref: ({ y, x, w, bias }, d, p) => {
+    const { C, H, W } = d;
+    eachMeeting(d, p, (ix, iy, iw) => {
+      y[iy] += x[ix] * w[iw];
+    });
+    for (let i = 0; i < y.length; i++)
+      y[i] = activations[p.act](y[i] + (bias ? bias[Math.floor(i / (H * W)) % C] : 0));
+  },
+  vjp: (g) => {
+    const { act, ...p } = g.p;
+    const { x, w, bias } = g.in;
+    const dz = beforeActivation(g, act, () => conv_transpose2d(x, w, { ...p, bias }));
+    g.to("x", conv2d, [dz, w], windowOf(p));
+    g.to("w", conv2d_bwd_w, [dz, x], { ...windowOf(p), ...extentsOf(g.dims) });
+    if (bias) biasGradient(g, dz);
+  },
+  cost,
+  webgpu: [{ source, grid: ({ B, C, H, W }) => linear(B * C * H * W) }],
+  wasm: {
+    // Pixels are taken in stride² phases: those of a phase meet the same taps.
+    tiles: ({ B, C, H, W }, { groups, stride }) =>
+      B *
+      groups *
+      Math.min(stride, H) *
+      Math.min(stride, W) *
+      Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / PIXELS) *
+      Math.ceil(C / groups / ROWS),
+    scratch: ({ O, I, R, S }, { groups }) =>
+      512 + 12 * R * S + 4 * (PIXELS + Math.min(ROWS, I)) * (O / groups) * R * S,
+  },
+});
+
+/**
+ * dw (O,I,R,S) = beta·dw + Σ over batch and pixels of dy (B,O,P,Q) · x (B,C,H,W): what `conv2d` owes to
+ * w. R and S are given as kernel_h and kernel_w.
+ * @throws ShapeError when P and Q are not what x and the kernel give, or groups do not divide C and O
+ */
+export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
+  name: "conv2d_bwd_w",
+  family: "convolution",
+  args: [acc("dw", "O I R S"), inp("x", "B C H W"), inp("dy", "B O P Q")],
+  params: { ...windowParams(), groups: atLeastOne(1), ...kernelExtents() },
+  derive: (d, _runs, p, fail) => {
+    d.I = Math.floor(d.C / p.groups);
+    d.R = p.kernel_h;
+    d.S = p.kernel_w;
+    windows(d, p, fail);
+  },
+  check: divisible,
+  ref: ({ dw, x, dy }, d, p) => {
+    eachMeeting(d, p, (iy, ix, iw) => {
+      dw[iw] += dy[iy] * x[ix];
+    });
+  },
+  vjp: (g) => {
+    const { x, dy } = g.in;
+    g.to("x", conv_transpose2d, [dy, g.d.dw], transposed(g.dims, g.p));
+    g.to("dy", conv2d, [x, g.d.dw], windowOf(g.p));
+  },
+  cost,
+  webgpu: [{ source, grid: ({ O, I, R, S }) => linear(O * I * R * S) }],
+  wasm: {
+    tiles: ({ O, I, R, S }, { groups }) => (O === 0 ? 0 : groups * Math.ceil((I * R * S) / 8)),
+    scratch: ({ O }, { groups }) => 96 + 32 * (O / groups) + 32 * CHUNK,
+  },
+});
+
+const cases = (): Case[] => [
+  // Tile edges of output channels (4, 5, 6 rows), depth and pixels (8 at a time).
+  ...[1, 5, 6, 7, 8, 9, 13].flatMap((n) => [
+    convCase({ B: 1, C: 2, H: 3, W: n, O: n, R: 3, S: 3 }, { pad: 1 }),
+    convCase({ B: 2, C: n, H: n, W: 5, O: 3, R: 1, S: 1 }),
+  ]),
+  // Geometry: the kernel larger than the image, padding larger than the kernel, not square.
+  ...[1, 2, 3].flatMap((stride) => [
+    convCase({ B: 2, C: 3, H: 9, W: 8, O: 4, R: 3, S: 3 }, { stride, pad: 1 }),
+    convCase({ B: 1, C: 2, H: 7, W: 13, O: 5, R: 2, S: 4 }, { stride, pad: 2 }),
+    convCase({ B: 1, C: 2, H: 8, W: 9, O: 3, R: 3, S: 2 }, { stride, pad: 3, dilation: 2 }),
+    convCase({ B: 1, C: 1, H: 5, W: 6, O: 2, R: 1, S: 1 }, { stride, pad: 3 }),
+  ]),
+  convCase({ B: 1, C: 2, H: 3, W: 2, O: 3, R: 5, S: 4 }, { pad: 2 }),
+  convCase({ B: 1, C: 4, H: 6, W: 7, O: 6, R: 3, S: 3 }, { groups: 2, pad: 1 }, { with: ["bias"] }),
+  convCase({ B: 2, C: 4, H: 6, W: 5, O: 8, R: 3, S: 3 }, { groups: 4, stride: 2 }),
+  // More than one block of pixels and of rows.
+  convCase({ B: 1, C: 3, H: 9, W: 12, O: 130, R: 2, S: 3 }, { pad: 1 }, { with: ["bias"] }),
+  convCase({ B: 0, C: 2, H: 4, W: 4, O: 3, R: 3, S: 3 }),
+  convCase({ B: 1, C: 0, H: 4, W: 4, O: 3, R: 3, S: 3 }, {}, { with: ["bias"] }),
+  convCase({ B: 1, C: 2, H: 4, W: 4, O: 0, R: 3, S: 3 }),
+  convCase({ B: 1, C: 2, H: 0, W: 3, O: 3, R: 2, S: 3 }, { pad: 1 }),
+];
+const activated = (): Case[] =>
+  ["relu", "tanh", "sigmoid", "gelu", "silu"].map((act) =>
+    convCase({ B: 1, C: 2, H: 5, W: 5, O: 3, R: 2, S: 3 }, { act }, { with: ["bias"] }),
+  );
+const bench = (): Case[] => [
+  convCase(
+    { B: 1, C: 64, H: 64, W: 64, O: 64, R: 3, S: 3 },
+    { pad: 1 },
+    { source: "3×3 64→64 of 64²" },
+  ),
+  convCase(
+    { B: 8, C: 16, H: 12, W: 12, O: 32, R: 5, S: 5 },
+    {},
+    { source: "second layer of a CNN of digits, batch 8" },
+  ),
+  convCase(
+    { B: 1, C: 64, H: 32, W: 32, O: 128, R: 1, S: 1 },
+    {},
+    { source: "pointwise 64→128 of 32²" },
+  ),
+  convCase(
+    { B: 4, C: 32, H: 32, W: 32, O: 32, R: 3, S: 3 },
+    { pad: 1 },
+    { source: "U-Net of 32², batch 4" },
+  ),
+  convCase(
+    { B: 1, C: 64, H: 64, W: 64, O: 64, R: 3, S: 3 },
+    { pad: 1, stride: 2 },
+    { source: "3×3 64→64, stride 2" },
+  ),
+];
+
+const tol = { rel: 1e-5, abs: 1e-5 };
+
+export const conv2dSuites: Suite[] = [
+  { kernel: conv2d, cases: () => [...cases(), ...activated()], bench, tol },
+  {
+    kernel: conv_transpose2d,
+    cases: asTransposed(() => [...cases(), ...activated()]),
+    bench: asTransposed(bench),
+    tol,
+  },
+  {
+    kernel: conv2d_bwd_w,
+    cases: () => [
+      ...asWeightGradient(cases)(),
+      // More pixels than one chunk.
+      ...asWeightGradient(() => [convCase({ B: 2, C: 2, H: 23, W: 25, O: 5, R: 2, S: 2 })])(),
+    ],
+    bench: asWeightGradient(bench),
+    tol: { rel: 1e-5, abs: 3e-5, why: "sums over all pixels of a batch" },
+  },
+];
