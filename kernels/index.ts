@@ -1,5 +1,6 @@
 export * from "./adamw.ts";
 export * from "./analog_mvm.ts";
+export * from "./attention.ts";
 export * from "./binary.ts";
 export * from "./clip.ts";
 export * from "./gather.ts";

@@ -1,0 +1,486 @@
+import { put1 } from "./lib/accumulate";
+import { log4 } from "./lib/math";
+import { rowDot } from "./lib/row";
+
+// Flash attention, transposed: lanes are queries. A tile is a block of 64 queries of one head; it walks
+// over blocks of 64 keys. S = K·Qᵀ comes out as rows of keys over lanes of queries, so that maxima and
+// sums are lane by lane and S is at once the right operand of Oᵀ += Vᵀ·P. K and V are read in place.
+// Everything with lanes of queries has rows of 64 floats. Scores are in units of ln 2: exp is 2^x.
+
+const BLOCK: u32 = 64;
+/** Bytes of 64 lanes. */
+const ROW: usize = 256;
+const LN2: f32 = 0.6931471805599453;
+const LOG2E: f32 = 1.4426950408889634;
+
+/**
+ * 2^x = 2^n·2^f, |f| <= 1/2, relative error < 2e-7. Adding 1.5·2^23 + 127 to x leaves n + 127 in the low
+ * bits. From memory, since the engine builds a literal anew at every use.
+ */
+const EXP2 = memory.data<f32>([
+  12583039, 0.001326472731307149, 0.009671512991189957, 0.05550733581185341, 0.24022242426872253,
+  0.6931470036506653, 1, -126,
+]);
+
+// @ts-ignore: decorator
+@inline
+function madd(a: v128, b: v128, c: v128): v128 {
+  if (RELAXED) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
+/** 2^x for x < 127, 0 below -126, NaN for NaN; the constants of EXP2 in order. */
+// @ts-ignore: decorator
+@inline
+function exp2(x: v128, round: v128, c5: v128, c4: v128, c3: v128, c2: v128, c1: v128, one: v128, low: v128): v128 {
+  const t = f32x4.add(x, round);
+  const f = f32x4.sub(x, f32x4.sub(t, round));
+  let p = madd(c5, f, c4);
+  p = madd(p, f, c3);
+  p = madd(p, f, c2);
+  p = madd(p, f, c1);
+  p = madd(p, f, one);
+  return v128.andnot(f32x4.mul(p, i32x4.shl(t, 23)), f32x4.lt(x, low));
+}
+
+/**
+ * C (rows × 8·panels) = or += A (rows × n) · B (n × 8·panels). Strides in bytes: cs and bs from row to row of
+ * C and B, across from row to row of A, along from column to column. Rows of C up to the next
+ * multiple of four are written, with nothing of use in them.
+ */
+function product(
+  c: usize, cs: usize, rows: u32, panels: u32,
+  a: usize, across: usize, along: usize, b: usize, bs: usize, n: u32, add: bool,
+): void {
+  for (let p: u32 = 0; p < panels; p++) {
+    let r = a;
+    let to = c;
+    for (let i: u32 = 0; i < rows; i += 4) {
+      const left = rows - i;
+      let a0 = r;
+      let a1 = a0 + (left > 1 ? across : 0);
+      let a2 = a1 + (left > 2 ? across : 0);
+      let a3 = a2 + (left > 3 ? across : 0);
+      r = a3 + across;
+      let c00 = f32x4.splat(0);
+      let c01 = f32x4.splat(0);
+      let c10 = f32x4.splat(0);
+      let c11 = f32x4.splat(0);
+      let c20 = f32x4.splat(0);
+      let c21 = f32x4.splat(0);
+      let c30 = f32x4.splat(0);
+      let c31 = f32x4.splat(0);
+      let q = b;
+      for (let k: u32 = 0; k < n; k++) {
+        const b0 = v128.load(q);
+        const b1 = v128.load(q, 16);
+        const v0 = v128.load32_splat(a0);
+        c00 = madd(v0, b0, c00);
+        c01 = madd(v0, b1, c01);
+        const v1 = v128.load32_splat(a1);
+        c10 = madd(v1, b0, c10);
+        c11 = madd(v1, b1, c11);
+        const v2 = v128.load32_splat(a2);
+        c20 = madd(v2, b0, c20);
+        c21 = madd(v2, b1, c21);
+        const v3 = v128.load32_splat(a3);
+        c30 = madd(v3, b0, c30);
+        c31 = madd(v3, b1, c31);
+        q += bs;
+        a0 += along;
+        a1 += along;
+        a2 += along;
+        a3 += along;
+      }
+      for (let k: u32 = 0; k < 4; k++) {
+        let x = c00;
+        let y = c01;
+        if (k == 1) { x = c10; y = c11; }
+        if (k == 2) { x = c20; y = c21; }
+        if (k == 3) { x = c30; y = c31; }
+        if (add) {
+          x = f32x4.add(x, v128.load(to));
+          y = f32x4.add(y, v128.load(to, 16));
+        }
+        v128.store(to, x);
+        v128.store(to, y, 16);
+        to += cs;
+      }
+    }
+    c += 32;
+    b += 32;
+  }
+}
+
+/** (rows, D) at x, rows `stride` bytes apart, times `factor` -> (D, 64); lanes past rows are 0. */
+function transpose(to: usize, x: usize, stride: usize, rows: u32, D: u32, factor: f32): void {
+  for (let i: u32 = 0; i < BLOCK; i++) {
+    let q = to + ((<usize>i) << 2);
+    const end = q + <usize>D * ROW;
+    let p = x;
+    if (i < rows) {
+      for (; q < end; q += ROW) {
+        store<f32>(q, load<f32>(p) * factor);
+        p += 4;
+      }
+    } else for (; q < end; q += ROW) store<f32>(q, 0);
+    x += stride;
+  }
+}
+
+/** Which keys [from, past) each of 64 queries from i0 sees; lanes past the last query see what it sees. */
+function visible(from: usize, past: usize, i0: u32, S: u32, T: u32, causal: u32, window: u32): void {
+  const reach = <i32>min(window, S + T);
+  for (let i: u32 = 0; i < BLOCK; i++) {
+    const at = <i32>min(i0 + i, S - 1) + <i32>T - <i32>S;
+    const lo = window ? max(at - reach + 1, 0) : 0;
+    const hi = causal ? at + 1 : window ? at + reach : <i32>T;
+    store<i32>(from, lo);
+    store<i32>(past, min(max(hi, lo), <i32>T));
+    from += 4;
+    past += 4;
+  }
+}
+
+/** -Inf where key j0 + row is not among [from, past) of its lane; 4 lanes. */
+function mask(s: usize, n: u32, j0: u32, from: usize, past: usize): void {
+  const lo = v128.load(from);
+  const hi = v128.load(past);
+  const none = f32x4.splat(-Infinity);
+  for (let j: u32 = 0; j < n; j++) {
+    const at = i32x4.splat(j0 + j);
+    const seen = v128.and(i32x4.ge_s(at, lo), i32x4.lt_s(at, hi));
+    v128.store(s, v128.bitselect(v128.load(s), none, seen));
+    s += ROW;
+  }
+}
+
+/** s (n, 64) += log2 e · bias (lanes, n), whose rows are T apart. */
+function addBias(s: usize, n: u32, bias: usize, lanes: u32, T: u32): void {
+  for (let i: u32 = 0; i < lanes; i++) {
+    let p = bias + ((<usize>i * T) << 2);
+    let q = s + ((<usize>i) << 2);
+    for (let j: u32 = 0; j < n; j++) {
+      store<f32>(q, load<f32>(q) + LOG2E * load<f32>(p));
+      p += 4;
+      q += ROW;
+    }
+  }
+}
+
+/**
+ * Scores of n keys -> 2^(s − m), 4 lanes, with the running maximum m and sum l; o (D, 64) so far is
+ * brought down to a maximum that moved. pmax passes over NaN, the sum does not.
+ */
+function softmax(s: usize, n: u32, m: usize, l: usize, o: usize, D: u32): void {
+  const old = v128.load(m);
+  let top = old;
+  let p = s;
+  for (let j: u32 = 0; j < n; j++) {
+    top = f32x4.pmax(top, v128.load(p));
+    p += ROW;
+  }
+  const round = v128.load32_splat(EXP2);
+  const c5 = v128.load32_splat(EXP2, 4);
+  const c4 = v128.load32_splat(EXP2, 8);
+  const c3 = v128.load32_splat(EXP2, 12);
+  const c2 = v128.load32_splat(EXP2, 16);
+  const c1 = v128.load32_splat(EXP2, 20);
+  const one = v128.load32_splat(EXP2, 24);
+  const low = v128.load32_splat(EXP2, 28);
+  // Lanes that have seen nothing yet: -Inf − 0, not -Inf − -Inf.
+  const from = v128.and(top, f32x4.gt(top, f32x4.splat(-Infinity)));
+  let sum = f32x4.splat(0);
+  p = s;
+  for (let j: u32 = 0; j < n; j++) {
+    const e = exp2(f32x4.sub(v128.load(p), from), round, c5, c4, c3, c2, c1, one, low);
+    v128.store(p, e);
+    sum = f32x4.add(sum, e);
+    p += ROW;
+  }
+  const moved = f32x4.ne(top, old);
+  if (v128.any_true(moved)) {
+    const down = exp2(f32x4.sub(old, from), round, c5, c4, c3, c2, c1, one, low);
+    v128.store(m, top);
+    v128.store(l, f32x4.add(f32x4.mul(v128.load(l), down), sum));
+    for (let d: u32 = 0; d < D; d++) {
+      v128.store(o, f32x4.mul(v128.load(o), down));
+      o += ROW;
+    }
+  } else v128.store(l, f32x4.add(v128.load(l), sum));
+}
+
+export function attention_f32(
+  o: usize, lse: usize, q: usize, k: usize, v: usize, bias: usize,
+  B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, L: u32, present: u32,
+  scale: f32, causal: u32, window: u32,
+  scratch: usize, lo: u32, hi: u32,
+): void {
+  const blocks = (S + BLOCK - 1) / BLOCK;
+  const group = H / G;
+  const row = (<usize>D) << 2;
+  const m = scratch;
+  const l = m + ROW;
+  const from = l + ROW;
+  const past = from + ROW;
+  const s = past + ROW;
+  const qt = s + ROW * BLOCK;
+  const ot = qt + ROW * D;
+  if (scale == 0) scale = <f32>1 / sqrt<f32>(<f32>max(D, 1));
+  for (let t = lo; t < hi; t++) {
+    const head = t / blocks;
+    const i0 = (t % blocks) * BLOCK;
+    const rows = min(S - i0, BLOCK);
+    const panels = (rows + 7) / 8;
+    const kv = ((head / H) * G + (head % H) / group) * T;
+    const first = <usize>head * S + i0;
+    const pb = bias ? bias + ((<usize>(head % L) * S + i0) * T << 2) : 0;
+    visible(from, past, i0, S, T, causal, window);
+    transpose(qt, q + first * row, row, rows, D, scale * LOG2E);
+    for (let i: usize = 0; i < ROW; i += 16) v128.store(m + i, f32x4.splat(-Infinity));
+    memory.fill(l, 0, ROW);
+    memory.fill(ot, 0, ROW * D);
+    const end = load<u32>(past, ROW - 4);
+    for (let j0 = load<u32>(from) & ~(BLOCK - 1); j0 < end; j0 += BLOCK) {
+      for (let p: u32 = 0; p < panels; p++) {
+        const at = (<usize>p) << 5;
+        const ja = max(j0, load<u32>(from + at));
+        const jb = min(j0 + BLOCK, load<u32>(past + at, 28));
+        if (ja >= jb) continue;
+        const n = jb - ja;
+        product(s + at, ROW, n, 1, k + (<usize>kv + ja) * row, row, 4, qt + at, ROW, D, false);
+        if (bias) addBias(s + at, n, pb + ((<usize>(p * 8) * T + ja) << 2), min(rows - p * 8, 8), T);
+        if (ja < load<u32>(from + at, 28) || jb > load<u32>(past + at)) {
+          mask(s + at, n, ja, from + at, past + at);
+          mask(s + at + 16, n, ja, from + at + 16, past + at + 16);
+        }
+        softmax(s + at, n, m + at, l + at, ot + at, D);
+        softmax(s + at + 16, n, m + at + 16, l + at + 16, ot + at + 16, D);
+        product(ot + at, ROW, D, 1, v + (<usize>kv + ja) * row, 4, row, s + at, ROW, n, true);
+      }
+    }
+    for (let p: usize = 0; p < ROW; p += 16) {
+      const vl = v128.load(l + p);
+      const ln = f32x4.add(f32x4.mul(v128.load(m + p), f32x4.splat(LN2)), log4(vl));
+      v128.store(m + p, ln);
+      v128.store(l + p, v128.andnot(f32x4.div(f32x4.splat(1), vl), f32x4.eq(vl, f32x4.splat(0))));
+    }
+    memory.copy(lse + (first << 2), m, (<usize>rows) << 2);
+    let to = o + first * row;
+    for (let i: usize = 0; i < <usize>rows; i++) {
+      const norm = load<f32>(l + (i << 2));
+      let p = ot + (i << 2);
+      for (let d: u32 = 0; d < D; d++) {
+        store<f32>(to, load<f32>(p) * norm);
+        to += 4;
+        p += ROW;
+      }
+    }
+  }
+}
+
+export function attention_bwd_rows_f32(
+  rows: usize, o: usize, lse: usize, dout: usize, dlse: usize,
+  B: u32, H: u32, S: u32, E: u32, D: u32, present: u32, lo: u32, hi: u32,
+): void {
+  const end = min(hi * BLOCK, B * H * S);
+  const row = (<usize>D) << 2;
+  for (let i = lo * BLOCK; i < end; i++) {
+    const to = rows + ((<usize>i * E) << 2);
+    let delta: f32 = 0;
+    if (dout) {
+      const p = dout + <usize>i * row;
+      memory.copy(to, p, row);
+      delta = rowDot(p, o + <usize>i * row, D);
+    } else memory.fill(to, 0, row);
+    if (dlse) delta -= load<f32>(dlse + ((<usize>i) << 2));
+    store<f32>(to + row, load<f32>(lse + ((<usize>i) << 2)));
+    store<f32>(to + row, delta, 4);
+  }
+}
+
+// The backward kernels' scratch, in rows of lanes: what a query sees, its lse (units of ln 2) and delta;
+// P and dS of 64 keys; transposes of q and do.
+const FROM: usize = 0;
+const PAST: usize = ROW;
+const LSE: usize = 2 * ROW;
+const DELTA: usize = 3 * ROW;
+const P: usize = 4 * ROW;
+const DS: usize = 68 * ROW;
+const QT: usize = 132 * ROW;
+
+/** Takes up queries [i0, i0 + n): q and rows point at the first. */
+function enter(
+  scratch: usize, q: usize, rows: usize, i0: u32, n: u32,
+  S: u32, D: u32, T: u32, scale: f32, causal: u32, window: u32,
+): void {
+  const row = (<usize>D) << 2;
+  visible(scratch + FROM, scratch + PAST, i0, S, T, causal, window);
+  transpose(scratch + QT, q, row, n, D, scale * LOG2E);
+  transpose(scratch + QT + ROW * D, rows, row + 8, n, D, 1);
+  let at = scratch;
+  let p = rows + row;
+  for (let i: u32 = 0; i < BLOCK; i++) {
+    const lse: f32 = i < n ? load<f32>(p) : 0;
+    // A row that saw nothing: 2^(s − Inf) is 0.
+    store<f32>(at + LSE, lse == -Infinity ? Infinity : lse * LOG2E);
+    store<f32>(at + DELTA, i < n ? load<f32>(p, 4) : 0);
+    at += 4;
+    p += row + 8;
+  }
+}
+
+/** P and dS of keys [j, j + n) for the queries taken up; k, v and bias point at key j. */
+function differentiate(scratch: usize, k: usize, v: usize, j: u32, n: u32, bias: usize, queries: u32, D: u32, T: u32): void {
+  const row = (<usize>D) << 2;
+  const panels = (queries + 7) / 8;
+  product(scratch + P, ROW, n, panels, k, row, 4, scratch + QT, ROW, D, false);
+  product(scratch + DS, ROW, n, panels, v, row, 4, scratch + QT + ROW * D, ROW, D, false);
+  if (bias) addBias(scratch + P, n, bias, queries, T);
+  const partial = j < load<u32>(scratch + FROM, ROW - 4) || j + n > load<u32>(scratch + PAST);
+  const round = v128.load32_splat(EXP2);
+  const c5 = v128.load32_splat(EXP2, 4);
+  const c4 = v128.load32_splat(EXP2, 8);
+  const c3 = v128.load32_splat(EXP2, 12);
+  const c2 = v128.load32_splat(EXP2, 16);
+  const c1 = v128.load32_splat(EXP2, 20);
+  const one = v128.load32_splat(EXP2, 24);
+  const low = v128.load32_splat(EXP2, 28);
+  const end = scratch + ((<usize>panels) << 5);
+  for (let at = scratch; at < end; at += 16) {
+    if (partial) mask(at + P, n, j, at + FROM, at + PAST);
+    const lse = v128.load(at + LSE);
+    const delta = v128.load(at + DELTA);
+    let s = at;
+    for (let i: u32 = 0; i < n; i++) {
+      const e = exp2(f32x4.sub(v128.load(s + P), lse), round, c5, c4, c3, c2, c1, one, low);
+      v128.store(s + P, e);
+      v128.store(s + DS, f32x4.mul(e, f32x4.sub(v128.load(s + DS), delta)));
+      s += ROW;
+    }
+  }
+}
+
+/** (rows, D) whose rows are `stride` bytes apart -> (rows, wide/4); columns past D are 0. */
+function widen(to: usize, wide: usize, x: usize, stride: usize, rows: u32, D: u32): void {
+  const row = (<usize>D) << 2;
+  for (let i: u32 = 0; i < rows; i++) {
+    memory.copy(to, x, row);
+    memory.fill(to + row, 0, wide - row);
+    to += wide;
+    x += stride;
+  }
+}
+
+/** y (rows, D) = beta·y + factor·x (rows, wide/4). */
+function narrow(y: usize, x: usize, wide: usize, rows: u32, D: u32, factor: f32, beta: f32): void {
+  for (let i: u32 = 0; i < rows; i++) {
+    const end = x + ((<usize>D) << 2);
+    for (let p = x; p < end; p += 4) {
+      put1(y, load<f32>(p) * factor, beta);
+      y += 4;
+    }
+    x += wide;
+  }
+}
+
+export function attention_bwd_f32(
+  dq: usize, dk: usize, dv: usize, rows: usize, q: usize, k: usize, v: usize, bias: usize,
+  B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, E: u32, L: u32, present: u32,
+  scale: f32, causal: u32, window: u32, betaQ: f32, betaK: f32, betaV: f32,
+  scratch: usize, lo: u32, hi: u32,
+): void {
+  const group = H / G;
+  const row = (<usize>D) << 2;
+  const wide = ((<usize>D + 7) & ~7) << 2;
+  const dqt = scratch + QT + 2 * ROW * D;
+  const qw = dqt + ROW * (D + 3);
+  const dow = qw + wide * BLOCK;
+  const dkw = dow + wide * BLOCK;
+  const dvw = dkw + wide * (T + 3);
+  if (scale == 0) scale = <f32>1 / sqrt<f32>(<f32>max(D, 1));
+  for (let t = lo; t < hi; t++) {
+    const kv = <usize>t * T * row;
+    memory.fill(dkw, 0, 2 * wide * (T + 3));
+    for (let h: u32 = 0; h < group; h++) {
+      const head = t * group + h;
+      for (let i0: u32 = 0; i0 < S; i0 += BLOCK) {
+        const n = min(S - i0, BLOCK);
+        const first = <usize>head * S + i0;
+        const pq = q + first * row;
+        const pr = rows + first * (row + 8);
+        const pb = bias ? bias + ((<usize>(head % L) * S + i0) * T << 2) : 0;
+        enter(scratch, pq, pr, i0, n, S, D, T, scale, causal, window);
+        widen(qw, wide, pq, row, n, D);
+        widen(dow, wide, pr, row + 8, n, D);
+        memory.fill(dqt, 0, ROW * D);
+        // Multiples of four, since a product writes whole fours of rows of dk and dv.
+        const end = min((load<u32>(scratch + PAST, ROW - 4) + 3) & ~3, T);
+        let j = load<u32>(scratch + FROM) & ~3;
+        while (j < end) {
+          const keys = min((j & ~(BLOCK - 1)) + BLOCK, end) - j;
+          const pk = k + kv + <usize>j * row;
+          differentiate(scratch, pk, v + kv + <usize>j * row, j, keys, pb ? pb + ((<usize>j) << 2) : 0, n, D, T);
+          product(dvw + <usize>j * wide, wide, keys, <u32>(wide >> 5), scratch + P, ROW, 4, dow, wide, n, true);
+          product(dkw + <usize>j * wide, wide, keys, <u32>(wide >> 5), scratch + DS, ROW, 4, qw, wide, n, true);
+          product(dqt, ROW, D, (n + 7) / 8, pk, 4, row, scratch + DS, ROW, keys, true);
+          j += keys;
+        }
+        let to = dq + first * row;
+        for (let i: usize = 0; i < <usize>n; i++) {
+          let p = dqt + (i << 2);
+          for (let d: u32 = 0; d < D; d++) {
+            put1(to, load<f32>(p) * scale, betaQ);
+            to += 4;
+            p += ROW;
+          }
+        }
+      }
+    }
+    narrow(dk + kv, dkw, wide, T, D, scale, betaK);
+    narrow(dv + kv, dvw, wide, T, D, 1, betaV);
+  }
+}
+
+export function attention_bwd_bias_f32(
+  dbias: usize, rows: usize, q: usize, k: usize, v: usize, bias: usize,
+  L: u32, S: u32, T: u32, B: u32, H: u32, E: u32, D: u32, G: u32,
+  scale: f32, causal: u32, window: u32, beta: f32,
+  scratch: usize, lo: u32, hi: u32,
+): void {
+  const blocks = (S + BLOCK - 1) / BLOCK;
+  const row = (<usize>D) << 2;
+  const sum = scratch + QT + 2 * ROW * D;
+  if (scale == 0) scale = <f32>1 / sqrt<f32>(<f32>max(D, 1));
+  for (let t = lo; t < hi; t++) {
+    const i0 = (t % blocks) * BLOCK;
+    const n = min(S - i0, BLOCK);
+    const at = (<usize>(t / blocks) * S + i0) * T << 2;
+    visible(scratch + FROM, scratch + PAST, i0, S, T, causal, window);
+    const from = load<u32>(scratch + FROM);
+    const past = load<u32>(scratch + PAST, ROW - 4);
+    for (let j: u32 = 0; j < T; j += BLOCK) {
+      const keys = min(T - j, BLOCK);
+      memory.fill(sum, 0, ROW * BLOCK);
+      for (let head = t / blocks; head < B * H && j < past && j + keys > from; head += L) {
+        const first = <usize>head * S + i0;
+        const kv = (<usize>((head / H) * G + (head % H) / (H / G)) * T + j) * row;
+        enter(scratch, q + first * row, rows + first * (row + 8), i0, n, S, D, T, scale, causal, window);
+        differentiate(scratch, k + kv, v + kv, j, keys, bias + at + ((<usize>j) << 2), n, D, T);
+        const end = ROW * keys;
+        for (let p: usize = 0; p < end; p += 16) {
+          v128.store(sum + p, f32x4.add(v128.load(sum + p), v128.load(scratch + DS + p)));
+        }
+      }
+      for (let i: u32 = 0; i < n; i++) {
+        let to = dbias + at + ((<usize>i * T + j) << 2);
+        let p = sum + ((<usize>i) << 2);
+        for (let c: u32 = 0; c < keys; c++) {
+          put1(to, load<f32>(p), beta);
+          to += 4;
+          p += ROW;
+        }
+      }
+    }
+  }
+}

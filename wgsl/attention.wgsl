@@ -1,0 +1,254 @@
+//! use index
+//! use math
+//! use row
+// Flash attention: a workgroup of 64 a row of q, which walks over the keys 64 at a time. A thread has
+// one key's score; then it has the columns l, l + 64, … of o, kept in o itself from step to step.
+struct P {
+  B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, L: u32,
+  present: u32,
+  scale: f32, causal: u32, window: u32,
+}
+@group(0) @binding(0) var<storage, read_write> o: array<f32>;   // (B,H,S,D)
+@group(0) @binding(1) var<storage, read_write> lse: array<f32>; // (B,H,S)
+@group(0) @binding(2) var<storage, read> q: array<f32>;         // (B,H,S,D)
+@group(0) @binding(3) var<storage, read> k: array<f32>;         // (B,G,T,D)
+@group(0) @binding(4) var<storage, read> v: array<f32>;         // (B,G,T,D)
+@group(0) @binding(5) var<storage, read> bias: array<f32>;      // (L,S,T)
+@group(0) @binding(6) var<uniform> p: P;
+
+var<workgroup> part: array<f32, 64>;
+
+// Keys [x, y) that query i sees.
+fn keys_of(i: u32, S: u32, T: u32, causal: u32, window: u32) -> vec2u {
+  let at = i32(i + T) - i32(S);
+  let reach = i32(min(window, S + T));
+  let lo = select(0, max(at - reach + 1, 0), window != 0u);
+  let hi = select(select(i32(T), at + reach, window != 0u), at + 1, causal != 0u);
+  return vec2u(u32(lo), u32(clamp(hi, lo, max(i32(T), lo))));
+}
+
+// First row of k and v that belongs to a head of q, both counted through the batch.
+fn kv_of(head: u32, H: u32, G: u32, T: u32) -> u32 {
+  return ((head / H) * G + (head % H) / (H / G)) * T;
+}
+
+fn scale_of(scale: f32, D: u32) -> f32 {
+  return select(scale, 1.0 / sqrt(f32(max(D, 1u))), scale == 0.0);
+}
+
+@compute @workgroup_size(64)
+fn attention_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.y * g.x + w.x;
+  if (row >= p.B * p.H * p.S) { return; }
+  let head = row / p.S;
+  let i = row % p.S;
+  let kv = kv_of(head, p.H, p.G, p.T);
+  let keys = keys_of(i, p.S, p.T, p.causal, p.window);
+  let scale = scale_of(p.scale, p.D);
+  for (var d = l; d < p.D; d += 64u) { o[row * p.D + d] = 0.0; }
+  // The lowest finite number stands for -Inf, which arithmetic on the device may not survive.
+  var m = LOWEST;
+  var sum = 0.0;
+  for (var j0 = keys.x; j0 < keys.y; j0 += 64u) {
+    let n = min(64u, keys.y - j0);
+    var s = LOWEST;
+    if (l < n) {
+      var dot_qk = 0.0;
+      for (var d = 0u; d < p.D; d++) { dot_qk += q[row * p.D + d] * k[(kv + j0 + l) * p.D + d]; }
+      dot_qk *= scale;
+      if (p.present != 0u) { dot_qk += bias[((head % p.L) * p.S + i) * p.T + j0 + l]; }
+      s = max_nan(s, dot_qk);
+    }
+    workgroupBarrier();
+    part[l] = s;
+    workgroupBarrier();
+    // Every thread goes through the 64 scores: cheaper than the barriers of sharing that out.
+    var top = m;
+    for (var j = 0u; j < n; j++) { top = max_nan(top, part[j]); }
+    let e = select(exp_f(s - top), 0.0, top == LOWEST || l >= n);
+    workgroupBarrier();
+    part[l] = e;
+    workgroupBarrier();
+    let down = exp_f(m - top);
+    sum *= down;
+    for (var j = 0u; j < n; j++) { sum += part[j]; }
+    m = top;
+    for (var d = l; d < p.D; d += 64u) {
+      var a = o[row * p.D + d] * down;
+      for (var j = 0u; j < n; j++) { a += part[j] * v[(kv + j0 + j) * p.D + d]; }
+      o[row * p.D + d] = a;
+    }
+  }
+  let none = m == LOWEST;
+  let norm = select(1.0 / sum, 1.0, none);
+  for (var d = l; d < p.D; d += 64u) { o[row * p.D + d] *= norm; }
+  if (l == 0u) { lse[row] = select(m + log(sum), bitcast<f32>(0xff800000u + (p.B & 0u)), none); }
+}
+
+struct PR { B: u32, H: u32, S: u32, E: u32, D: u32, present: u32 }
+@group(0) @binding(0) var<storage, read_write> rows_out: array<f32>; // (B,H,S,D+2)
+@group(0) @binding(1) var<storage, read> o_r: array<f32>;            // (B,H,S,D)
+@group(0) @binding(2) var<storage, read> lse_r: array<f32>;          // (B,H,S)
+@group(0) @binding(3) var<storage, read> do_r: array<f32>;           // (B,H,S,D)
+@group(0) @binding(4) var<storage, read> dlse_r: array<f32>;         // (B,H,S)
+@group(0) @binding(5) var<uniform> pr: PR;
+
+// A thread a row.
+@compute @workgroup_size(64)
+fn attention_bwd_rows_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(w, g, l);
+  if (i >= pr.B * pr.H * pr.S) { return; }
+  var delta = 0.0;
+  for (var d = 0u; d < pr.D; d++) {
+    var c = 0.0;
+    if ((pr.present & 1u) != 0u) {
+      c = do_r[i * pr.D + d];
+      delta += c * o_r[i * pr.D + d];
+    }
+    rows_out[i * pr.E + d] = c;
+  }
+  if ((pr.present & 2u) != 0u) { delta -= dlse_r[i]; }
+  rows_out[i * pr.E + pr.D] = lse_r[i];
+  rows_out[i * pr.E + pr.D + 1u] = delta;
+}
+
+struct PB {
+  B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, E: u32, L: u32,
+  present: u32,
+  scale: f32, causal: u32, window: u32, beta_dq: f32, beta_dk: f32, beta_dv: f32,
+}
+@group(0) @binding(0) var<storage, read_write> dq: array<f32>; // (B,H,S,D)
+@group(0) @binding(1) var<storage, read_write> dk: array<f32>; // (B,G,T,D)
+@group(0) @binding(2) var<storage, read_write> dv: array<f32>; // (B,G,T,D)
+@group(0) @binding(3) var<storage, read> rows: array<f32>;     // (B,H,S,D+2)
+@group(0) @binding(4) var<storage, read> q_b: array<f32>;      // (B,H,S,D)
+@group(0) @binding(5) var<storage, read> k_b: array<f32>;      // (B,G,T,D)
+@group(0) @binding(6) var<storage, read> v_b: array<f32>;      // (B,G,T,D)
+@group(0) @binding(7) var<storage, read> bias_b: array<f32>;   // (L,S,T)
+@group(0) @binding(8) var<uniform> pb: PB;
+
+var<workgroup> part_b: array<f32, 64>;
+
+// P = e^(score − lse), 0 in a row that saw nothing; -Inf is known by its bits.
+fn weight(score: f32, lse: f32) -> f32 {
+  return select(exp_f(score - lse), 0.0, bitcast<u32>(lse) == 0xff800000u);
+}
+
+// (P, dS) of a row of q and a row of k.
+fn gradient(row: u32, key: u32, j: u32) -> vec2f {
+  var s = 0.0;
+  var dp = 0.0;
+  for (var d = 0u; d < pb.D; d++) {
+    s += q_b[row * pb.D + d] * k_b[key * pb.D + d];
+    dp += rows[row * pb.E + d] * v_b[key * pb.D + d];
+  }
+  s *= scale_of(pb.scale, pb.D);
+  if (pb.present != 0u) { s += bias_b[(((row / pb.S) % pb.L) * pb.S + row % pb.S) * pb.T + j]; }
+  let e = weight(s, rows[row * pb.E + pb.D]);
+  return vec2f(e, e * (dp - rows[row * pb.E + pb.D + 1u]));
+}
+
+// A workgroup a row of dq: 64 keys at a time, then a thread a column.
+fn backward_q(row: u32, l: u32) {
+  let scale = scale_of(pb.scale, pb.D);
+  let kv = kv_of(row / pb.S, pb.H, pb.G, pb.T);
+  let keys = keys_of(row % pb.S, pb.S, pb.T, pb.causal, pb.window);
+  for (var d = l; d < pb.D; d += 64u) {
+    if (pb.beta_dq != 0.0) { dq[row * pb.D + d] *= pb.beta_dq; } else { dq[row * pb.D + d] = 0.0; }
+  }
+  for (var j0 = keys.x; j0 < keys.y; j0 += 64u) {
+    let n = min(64u, keys.y - j0);
+    workgroupBarrier();
+    if (l < n) { part[l] = gradient(row, kv + j0 + l, j0 + l).y; }
+    workgroupBarrier();
+    for (var d = l; d < pb.D; d += 64u) {
+      var s = 0.0;
+      for (var j = 0u; j < n; j++) { s += part[j] * k_b[(kv + j0 + j) * pb.D + d]; }
+      dq[row * pb.D + d] += scale * s;
+    }
+  }
+}
+
+// A workgroup a row of dk and dv: the queries of all heads of the group, 64 at a time.
+fn backward_kv(key: u32, l: u32) {
+  let scale = scale_of(pb.scale, pb.D);
+  let j = key % pb.T;
+  let share = pb.H / pb.G;
+  for (var d = l; d < pb.D; d += 64u) {
+    if (pb.beta_dk != 0.0) { dk[key * pb.D + d] *= pb.beta_dk; } else { dk[key * pb.D + d] = 0.0; }
+    if (pb.beta_dv != 0.0) { dv[key * pb.D + d] *= pb.beta_dv; } else { dv[key * pb.D + d] = 0.0; }
+  }
+  for (var h = 0u; h < share; h++) {
+    let first = ((key / pb.T) * share + h) * pb.S;
+    for (var i0 = 0u; i0 < pb.S; i0 += 64u) {
+      let n = min(64u, pb.S - i0);
+      // Nothing in this step sees the key: later queries see later keys.
+      if (keys_of(i0 + n - 1u, pb.S, pb.T, pb.causal, pb.window).y <= j) { continue; }
+      if (keys_of(i0, pb.S, pb.T, pb.causal, pb.window).x > j) { break; }
+      let keys = keys_of(i0 + l, pb.S, pb.T, pb.causal, pb.window);
+      var e = vec2f(0.0, 0.0);
+      if (l < n && keys.x <= j && j < keys.y) { e = gradient(first + i0 + l, key, j); }
+      workgroupBarrier();
+      part[l] = e.x;
+      part_b[l] = e.y;
+      workgroupBarrier();
+      for (var d = l; d < pb.D; d += 64u) {
+        var sv = 0.0;
+        var sk = 0.0;
+        for (var i = 0u; i < n; i++) {
+          sv += part[i] * rows[(first + i0 + i) * pb.E + d];
+          sk += part_b[i] * q_b[(first + i0 + i) * pb.D + d];
+        }
+        dv[key * pb.D + d] += sv;
+        dk[key * pb.D + d] += scale * sk;
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(64)
+fn attention_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let id = w.y * g.x + w.x;
+  let queries = pb.B * pb.H * pb.S;
+  if (id < queries) { backward_q(id, l); }
+  else if (id < queries + pb.B * pb.G * pb.T) { backward_kv(id - queries, l); }
+}
+
+struct PD {
+  L: u32, S: u32, T: u32, B: u32, H: u32, E: u32, D: u32, G: u32,
+  scale: f32, causal: u32, window: u32, beta: f32,
+}
+@group(0) @binding(0) var<storage, read_write> dbias: array<f32>; // (L,S,T)
+@group(0) @binding(1) var<storage, read> rows_d: array<f32>;      // (B,H,S,D+2)
+@group(0) @binding(2) var<storage, read> q_d: array<f32>;         // (B,H,S,D)
+@group(0) @binding(3) var<storage, read> k_d: array<f32>;         // (B,G,T,D)
+@group(0) @binding(4) var<storage, read> v_d: array<f32>;         // (B,G,T,D)
+@group(0) @binding(5) var<storage, read> bias_d: array<f32>;      // (L,S,T)
+@group(0) @binding(6) var<uniform> pd: PD;
+
+// A thread an entry of dbias, over the heads that share it.
+@compute @workgroup_size(64)
+fn attention_bwd_bias_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let at = linear_index(w, g, l);
+  if (at >= pd.L * pd.S * pd.T) { return; }
+  let j = at % pd.T;
+  let i = (at / pd.T) % pd.S;
+  let keys = keys_of(i, pd.S, pd.T, pd.causal, pd.window);
+  var sum = 0.0;
+  if (keys.x <= j && j < keys.y) {
+    for (var head = at / (pd.S * pd.T); head < pd.B * pd.H; head += pd.L) {
+      let row = head * pd.S + i;
+      let key = kv_of(head, pd.H, pd.G, pd.T) + j;
+      var s = 0.0;
+      var dp = 0.0;
+      for (var d = 0u; d < pd.D; d++) {
+        s += q_d[row * pd.D + d] * k_d[key * pd.D + d];
+        dp += rows_d[row * pd.E + d] * v_d[key * pd.D + d];
+      }
+      let e = weight(scale_of(pd.scale, pd.D) * s + bias_d[at], rows_d[row * pd.E + pd.D]);
+      sum += e * (dp - rows_d[row * pd.E + pd.D + 1u]);
+    }
+  }
+  if (pd.beta != 0.0) { sum += pd.beta * dbias[at]; }
+  dbias[at] = sum;
+}
