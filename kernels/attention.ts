@@ -10,6 +10,7 @@ import {
   opt,
   out,
   type Params,
+  type RefArrays,
   type Runs,
   type Suite,
   u32,
@@ -59,7 +60,7 @@ function pairs(d: Dims, p: Params): number {
 
 /** Calls visit for every pair with the row of q, the row of k and the score. */
 function scores(
-  { q, k, bias }: Record<string, Float64Array>,
+  { q, k, bias, length }: Record<string, Float64Array>,
   d: Dims,
   p: Params,
   visit: (row: number, key: number, score: number, column: number) => void,
@@ -70,13 +71,35 @@ function scores(
     const head = Math.floor(row / S);
     const i = row % S;
     const kv = (Math.floor(head / H) * G + Math.floor((head % H) / (H / G))) * T;
-    const [from, past] = keysOf(i, d, p);
+    const valid = length ? Math.min(Math.max(length[Math.floor(head / H)], 0), T) : T;
+    const [from, past] = keysOf(i, { S, T: valid }, p);
     for (let j = from; j < past; j++) {
       const column = ((head % L) * S + i) * T + j;
       let s = 0;
       for (let c = 0; c < D; c++) s += q[row * D + c] * k[(kv + j) * D + c];
       visit(row, kv + j, scale * s + (bias ? bias[column] : 0), column);
     }
+  }
+}
+
+/** The definition of `attention`, and of `attention_decode` where `length` is given. */
+function attend({ o, lse, v, ...rest }: RefArrays, d: Dims, p: Params): void {
+  const { D } = d;
+  const score = rest as Record<string, Float64Array>;
+  const max = new Float64Array(lse.length).fill(-Infinity);
+  const sum = new Float64Array(lse.length);
+  scores(score, d, p, (row, _key, s) => {
+    max[row] = Math.max(max[row], s);
+  });
+  scores(score, d, p, (row, key, s) => {
+    if (max[row] === -Infinity) return;
+    const e = Math.exp(s - max[row]);
+    sum[row] += e;
+    for (let c = 0; c < D; c++) o[row * D + c] += e * v[key * D + c];
+  });
+  for (let row = 0; row < lse.length; row++) {
+    lse[row] = max[row] + Math.log(sum[row]);
+    if (sum[row] !== 0) for (let c = 0; c < D; c++) o[row * D + c] /= sum[row];
   }
 }
 
@@ -103,25 +126,7 @@ export const attention = /* @__PURE__ */ defineKernel({
   params,
   derive: (d, runs, _p, fail) => biasRun(d, runs, fail),
   check: heads,
-  ref: ({ o, lse, v, ...rest }, d, p) => {
-    const { D } = d;
-    const score = rest as Record<string, Float64Array>;
-    const max = new Float64Array(lse.length).fill(-Infinity);
-    const sum = new Float64Array(lse.length);
-    scores(score, d, p, (row, _key, s) => {
-      max[row] = Math.max(max[row], s);
-    });
-    scores(score, d, p, (row, key, s) => {
-      if (max[row] === -Infinity) return;
-      const e = Math.exp(s - max[row]);
-      sum[row] += e;
-      for (let c = 0; c < D; c++) o[row * D + c] += e * v[key * D + c];
-    });
-    for (let row = 0; row < lse.length; row++) {
-      lse[row] = max[row] + Math.log(sum[row]);
-      if (sum[row] !== 0) for (let c = 0; c < D; c++) o[row * D + c] /= sum[row];
-    }
-  },
+  ref: attend,
   vjp: (g) => {
     const { q, k, v, bias } = g.in;
     const rows = attention_bwd_rows(g.out.o, g.out.lse, { do: g.d.o, dlse: g.d.lse });
@@ -138,6 +143,40 @@ export const attention = /* @__PURE__ */ defineKernel({
   wasm: {
     tiles: ({ B, H, S }) => B * H * Math.ceil(S / BLOCK),
     scratch: ({ D }) => 4 * BLOCK * (7 + BLOCK + 2 * D),
+  },
+});
+
+/**
+ * `attention` of q (B,H,S,D) over caches k, v (B,G,T,D) of which the first length[b] entries are valid
+ * (length (B), i32; taken as 0 below 0 and T above T). Query i stands at entry length − S + i and sees no
+ * later one. For a few queries: one pass over k and v serves all heads that share them. Has no VJP.
+ * @throws ShapeError when H is no multiple of G, or bias has other leading axes
+ */
+export const attention_decode = /* @__PURE__ */ defineKernel({
+  name: "attention_decode",
+  family: "attention",
+  args: [
+    out("o", "B H S D"),
+    out("lse", "B H S"),
+    inp("q", "B H S D"),
+    inp("k", "B G T D"),
+    inp("v", "B G T D"),
+    opt("bias", "*L S T"),
+    inp("length", "B", "i32"),
+  ],
+  params: { scale: params.scale, window: params.window },
+  derive: (d, runs, _p, fail) => biasRun(d, runs, fail),
+  check: heads,
+  ref: (a, d, p) => attend(a, d, { ...p, causal: 1 }),
+  // What lies in length is not known here: the cost of full caches.
+  cost: (d, p) => ({
+    flops: 4 * d.D * pairs(d, { ...p, causal: 1 }),
+    bytes: 8 * (d.B * d.H * d.S * d.D + d.B * d.G * Math.min(d.T, p.window || d.T) * d.D),
+  }),
+  webgpu: [{ source, grid: ({ B, H, S }) => linear(B * H * S, 1) }],
+  wasm: {
+    tiles: ({ B, G }) => B * G,
+    scratch: ({ H, G, S }) => 256 + (8 * H * S) / G,
   },
 });
 
@@ -364,6 +403,30 @@ export const attentionSuites: Suite[] = [
       bias: (u, i, { T }) => (Math.floor(i / T) % 3 === 2 || i % 5 === 4 ? -Infinity : 2 * u - 1),
     },
     skipFiniteDifferences: "lse is -Inf where a row sees nothing; test/gradients.test.ts",
+  },
+  {
+    kernel: attention_decode,
+    cases: () => [
+      point([1, 1, 1, 1, 1, 1]),
+      point([2, 2, 1, 1, 65, 8]),
+      point([3, 4, 2, 1, 130, 19]),
+      point([4, 4, 1, 3, 67, 64], { scale: 0.3 }),
+      point([2, 3, 3, 2, 64, 33], { window: 5 }),
+      point([2, 2, 2, 1, 200, 16], { window: 70 }),
+      point([2, 4, 2, 2, 9, 5], {}, [4]),
+      point([3, 2, 1, 5, 4, 4]),
+      point([2, 2, 1, 2, 0, 4]),
+      point([2, 2, 1, 0, 3, 4]),
+      point([0, 2, 1, 2, 3, 4]),
+      point([2, 2, 1, 2, 3, 0]),
+    ],
+    bench: () => [
+      { ...point([1, 12, 12, 1, 4096, 64]), source: "GPT-2 small heads, 4096 entries" },
+      { ...point([1, 32, 8, 1, 4096, 128]), source: "Llama 3 8B heads, 4096 entries" },
+    ],
+    tol,
+    // Full caches, and around them: the last few valid, more than there are, fewer than none.
+    fill: { length: (_u, i, { T }) => [T, T - 3, T + 2, -1][i % 4] },
   },
   {
     kernel: attention_bwd_rows,

@@ -11,6 +11,7 @@ export * from "./pulse.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";
 export * from "./rmsnorm.ts";
+export * from "./rope.ts";
 export * from "./sgd.ts";
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";

@@ -1,6 +1,6 @@
 import { put1 } from "./lib/accumulate";
-import { log4 } from "./lib/math";
-import { rowDot } from "./lib/row";
+import { exp4, hsum, log4 } from "./lib/math";
+import { rowDot, rowMax } from "./lib/row";
 
 // Flash attention, transposed: lanes are queries. A tile is a block of 64 queries of one head; it walks
 // over blocks of 64 keys. S = K·Qᵀ comes out as rows of keys over lanes of queries, so that maxima and
@@ -128,15 +128,28 @@ function transpose(to: usize, x: usize, stride: usize, rows: u32, D: u32, factor
   }
 }
 
+/** The first key that query i sees. */
+// @ts-ignore: decorator
+@inline
+function firstKey(i: u32, S: u32, T: u32, window: u32): u32 {
+  return window ? max<i32>(<i32>(i + T - S + 1) - <i32>min(window, S + T), 0) : 0;
+}
+
+/** The first key after the last that query i sees. */
+// @ts-ignore: decorator
+@inline
+function pastKey(i: u32, S: u32, T: u32, causal: u32, window: u32): u32 {
+  const at = <i32>(i + T - S);
+  const past = causal ? at + 1 : window ? at + <i32>min(window, S + T) : <i32>T;
+  return min<i32>(max<i32>(past, 0), <i32>T);
+}
+
 /** Which keys [from, past) each of 64 queries from i0 sees; lanes past the last query see what it sees. */
 function visible(from: usize, past: usize, i0: u32, S: u32, T: u32, causal: u32, window: u32): void {
-  const reach = <i32>min(window, S + T);
-  for (let i: u32 = 0; i < BLOCK; i++) {
-    const at = <i32>min(i0 + i, S - 1) + <i32>T - <i32>S;
-    const lo = window ? max(at - reach + 1, 0) : 0;
-    const hi = causal ? at + 1 : window ? at + reach : <i32>T;
-    store<i32>(from, lo);
-    store<i32>(past, min(max(hi, lo), <i32>T));
+  for (let k: u32 = 0; k < BLOCK; k++) {
+    const i = min(i0 + k, S - 1);
+    store<u32>(from, firstKey(i, S, T, window));
+    store<u32>(past, pastKey(i, S, T, causal, window));
     from += 4;
     past += 4;
   }
@@ -481,6 +494,171 @@ export function attention_bwd_bias_f32(
           p += ROW;
         }
       }
+    }
+  }
+}
+
+// Decoding streams K and V once: a tile is one head of k, CHUNK of its rows at a time, and every query of
+// its group takes its turn on them while they are near. Lanes run along D.
+const CHUNK: u32 = 64;
+
+// @ts-ignore: decorator
+@inline
+function sums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23), i8x16.shuffle(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31));
+  const cd = f32x4.add(i8x16.shuffle(c, d, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23), i8x16.shuffle(c, d, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31));
+  return f32x4.add(i8x16.shuffle(ab, cd, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23), i8x16.shuffle(ab, cd, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+}
+
+/** s (n) = scale·q·k_j + bias_j over rows j of k, -Inf up to the next multiple of four. */
+function dots(s: usize, q: usize, k: usize, n: u32, D: u32, scale: f32, bias: usize): void {
+  const row = (<usize>D) << 2;
+  const whole = row & ~15;
+  for (let j: u32 = 0; j < n; j += 4) {
+    const left = n - j;
+    let k0 = k;
+    let k1 = k0 + (left > 1 ? row : 0);
+    let k2 = k1 + (left > 2 ? row : 0);
+    let k3 = k2 + (left > 3 ? row : 0);
+    k = k3 + row;
+    let c0 = f32x4.splat(0);
+    let c1 = f32x4.splat(0);
+    let c2 = f32x4.splat(0);
+    let c3 = f32x4.splat(0);
+    let p = q;
+    const end = q + whole;
+    for (; p < end; p += 16) {
+      const v = v128.load(p);
+      c0 = madd(v, v128.load(k0), c0);
+      c1 = madd(v, v128.load(k1), c1);
+      c2 = madd(v, v128.load(k2), c2);
+      c3 = madd(v, v128.load(k3), c3);
+      k0 += 16;
+      k1 += 16;
+      k2 += 16;
+      k3 += 16;
+    }
+    let c = sums(c0, c1, c2, c3);
+    for (; p < q + row; p += 4) {
+      let v = v128.load32_splat(k0);
+      v = v128.load32_lane(k1, v, 1);
+      v = v128.load32_lane(k2, v, 2);
+      v = v128.load32_lane(k3, v, 3);
+      c = f32x4.add(c, f32x4.mul(v, v128.load32_splat(p)));
+      k0 += 4;
+      k1 += 4;
+      k2 += 4;
+      k3 += 4;
+    }
+    v128.store(s + ((<usize>j) << 2), f32x4.mul(c, f32x4.splat(scale)));
+  }
+  if (bias) {
+    for (let j: usize = 0; j < (<usize>n) << 2; j += 4) store<f32>(s + j, load<f32>(s + j) + load<f32>(bias + j));
+  }
+  for (; n & 3; n++) store<f32>(s + ((<usize>n) << 2), -Infinity);
+}
+
+/** o (D) = down·o + Σ_j e_j·v_j over n rows of v. */
+function weigh(o: usize, e: usize, v: usize, n: u32, D: u32, down: f32): void {
+  const row = (<usize>D) << 2;
+  const past = e + ((<usize>n) << 2);
+  const vd = f32x4.splat(down);
+  let d: u32 = 0;
+  for (; d + 16 <= D; d += 16) {
+    let a0 = f32x4.mul(vd, v128.load(o));
+    let a1 = f32x4.mul(vd, v128.load(o, 16));
+    let a2 = f32x4.mul(vd, v128.load(o, 32));
+    let a3 = f32x4.mul(vd, v128.load(o, 48));
+    let q = v;
+    for (let p = e; p < past; p += 4) {
+      const w = v128.load32_splat(p);
+      a0 = madd(w, v128.load(q), a0);
+      a1 = madd(w, v128.load(q, 16), a1);
+      a2 = madd(w, v128.load(q, 32), a2);
+      a3 = madd(w, v128.load(q, 48), a3);
+      q += row;
+    }
+    v128.store(o, a0);
+    v128.store(o, a1, 16);
+    v128.store(o, a2, 32);
+    v128.store(o, a3, 48);
+    o += 64;
+    v += 64;
+  }
+  for (; d < D; d++) {
+    let a = down * load<f32>(o);
+    let q = v;
+    for (let p = e; p < past; p += 4) {
+      a += load<f32>(p) * load<f32>(q);
+      q += row;
+    }
+    store<f32>(o, a);
+    o += 4;
+    v += 4;
+  }
+}
+
+export function attention_decode_f32(
+  o: usize, lse: usize, q: usize, k: usize, v: usize, bias: usize, length: usize,
+  B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, L: u32, present: u32,
+  scale: f32, window: u32,
+  scratch: usize, lo: u32, hi: u32,
+): void {
+  const row = (<usize>D) << 2;
+  // Queries of one tile lie together: the heads of its group.
+  const queries = (H / G) * S;
+  const s = scratch;
+  const m = s + ((<usize>CHUNK) << 2);
+  const l = m + ((<usize>queries) << 2);
+  if (scale == 0) scale = <f32>1 / sqrt<f32>(<f32>max(D, 1));
+  for (let t = lo; t < hi; t++) {
+    const valid = <u32>min<i32>(max<i32>(load<i32>(length + ((<usize>(t / G)) << 2)), 0), <i32>T);
+    const first = <usize>t * queries;
+    const kv = <usize>t * T * row;
+    const po = o + first * row;
+    for (let r: usize = 0; r < <usize>queries; r++) {
+      store<f32>(m + (r << 2), -Infinity);
+      store<f32>(l + (r << 2), 0);
+    }
+    memory.fill(po, 0, <usize>queries * row);
+    for (let j0 = firstKey(0, S, valid, window) & ~(CHUNK - 1); j0 < valid; j0 += CHUNK) {
+      for (let r: u32 = 0; r < queries; r++) {
+        const i = r % S;
+        const ja = max(j0, firstKey(i, S, valid, window));
+        const jb = min(j0 + CHUNK, pastKey(i, S, valid, 1, window));
+        if (ja >= jb) continue;
+        const n = jb - ja;
+        const at = (<usize>r) << 2;
+        const head = (<u32>first + r) / S;
+        const pb = bias ? bias + ((<usize>((head % L) * S + i) * T + ja) << 2) : 0;
+        dots(s, q + (first + r) * row, k + kv + <usize>ja * row, n, D, scale, pb);
+        const padded = (n + 3) & ~3;
+        const old = load<f32>(m + at);
+        const top = max(old, rowMax(s, padded));
+        // Nothing but -Inf so far: -Inf − 0, not -Inf − -Inf.
+        const from = f32x4.splat(top == -Infinity ? 0 : top);
+        let sum = f32x4.splat(0);
+        for (let p = s; p < s + ((<usize>padded) << 2); p += 16) {
+          const e = exp4(f32x4.sub(v128.load(p), from));
+          v128.store(p, e);
+          sum = f32x4.add(sum, e);
+        }
+        const down = f32x4.extract_lane(exp4(f32x4.sub(f32x4.splat(old), from)), 0);
+        store<f32>(m + at, top);
+        store<f32>(l + at, load<f32>(l + at) * down + hsum(sum));
+        weigh(po + <usize>r * row, s, v + kv + <usize>ja * row, n, D, down);
+      }
+    }
+    let p = po;
+    for (let r: usize = 0; r < <usize>queries; r++) {
+      const sum = load<f32>(l + (r << 2));
+      const norm = sum == 0 ? <f32>0 : <f32>1 / sum;
+      for (let d: u32 = 0; d < D; d++) {
+        store<f32>(p, load<f32>(p) * norm);
+        p += 4;
+      }
+      const ln = f32x4.extract_lane(log4(f32x4.splat(sum)), 0);
+      store<f32>(lse + ((first + r) << 2), load<f32>(m + (r << 2)) + ln);
     }
   }
 }

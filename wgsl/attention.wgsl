@@ -17,6 +17,7 @@ struct P {
 @group(0) @binding(6) var<uniform> p: P;
 
 var<workgroup> part: array<f32, 64>;
+var<workgroup> valid: u32;
 
 // Keys [x, y) that query i sees.
 fn keys_of(i: u32, S: u32, T: u32, causal: u32, window: u32) -> vec2u {
@@ -36,16 +37,9 @@ fn scale_of(scale: f32, D: u32) -> f32 {
   return select(scale, 1.0 / sqrt(f32(max(D, 1u))), scale == 0.0);
 }
 
-@compute @workgroup_size(64)
-fn attention_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let row = w.y * g.x + w.x;
-  if (row >= p.B * p.H * p.S) { return; }
-  let head = row / p.S;
-  let i = row % p.S;
-  let kv = kv_of(head, p.H, p.G, p.T);
-  let keys = keys_of(i, p.S, p.T, p.causal, p.window);
-  let scale = scale_of(p.scale, p.D);
-  for (var d = l; d < p.D; d += 64u) { o[row * p.D + d] = 0.0; }
+// One row of o over `keys`; first: of k and v, column: of bias, where there is one.
+fn attend(row: u32, D: u32, keys: vec2u, first: u32, scale: f32, biased: bool, column: u32, l: u32) {
+  for (var d = l; d < D; d += 64u) { o[row * D + d] = 0.0; }
   // The lowest finite number stands for -Inf, which arithmetic on the device may not survive.
   var m = LOWEST;
   var sum = 0.0;
@@ -53,11 +47,11 @@ fn attention_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: ve
     let n = min(64u, keys.y - j0);
     var s = LOWEST;
     if (l < n) {
-      var dot_qk = 0.0;
-      for (var d = 0u; d < p.D; d++) { dot_qk += q[row * p.D + d] * k[(kv + j0 + l) * p.D + d]; }
-      dot_qk *= scale;
-      if (p.present != 0u) { dot_qk += bias[((head % p.L) * p.S + i) * p.T + j0 + l]; }
-      s = max_nan(s, dot_qk);
+      var score = 0.0;
+      for (var d = 0u; d < D; d++) { score += q[row * D + d] * k[(first + j0 + l) * D + d]; }
+      score *= scale;
+      if (biased) { score += bias[column + j0 + l]; }
+      s = max_nan(s, score);
     }
     workgroupBarrier();
     part[l] = s;
@@ -73,16 +67,48 @@ fn attention_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: ve
     sum *= down;
     for (var j = 0u; j < n; j++) { sum += part[j]; }
     m = top;
-    for (var d = l; d < p.D; d += 64u) {
-      var a = o[row * p.D + d] * down;
-      for (var j = 0u; j < n; j++) { a += part[j] * v[(kv + j0 + j) * p.D + d]; }
-      o[row * p.D + d] = a;
+    for (var d = l; d < D; d += 64u) {
+      var a = o[row * D + d] * down;
+      for (var j = 0u; j < n; j++) { a += part[j] * v[(first + j0 + j) * D + d]; }
+      o[row * D + d] = a;
     }
   }
   let none = m == LOWEST;
   let norm = select(1.0 / sum, 1.0, none);
-  for (var d = l; d < p.D; d += 64u) { o[row * p.D + d] *= norm; }
-  if (l == 0u) { lse[row] = select(m + log(sum), bitcast<f32>(0xff800000u + (p.B & 0u)), none); }
+  for (var d = l; d < D; d += 64u) { o[row * D + d] *= norm; }
+  if (l == 0u) { lse[row] = select(m + log(sum), bitcast<f32>(0xff800000u + (D & 0u)), none); }
+}
+
+@compute @workgroup_size(64)
+fn attention_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.y * g.x + w.x;
+  if (row >= p.B * p.H * p.S) { return; }
+  let head = row / p.S;
+  let i = row % p.S;
+  let keys = keys_of(i, p.S, p.T, p.causal, p.window);
+  let column = ((head % max(p.L, 1u)) * p.S + i) * p.T;
+  attend(row, p.D, keys, kv_of(head, p.H, p.G, p.T), scale_of(p.scale, p.D), p.present != 0u, column, l);
+}
+
+struct PC {
+  B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, L: u32,
+  present: u32,
+  scale: f32, window: u32,
+}
+@group(0) @binding(6) var<storage, read> lengths: array<i32>; // (B)
+@group(0) @binding(7) var<uniform> pc: PC;
+
+@compute @workgroup_size(64)
+fn attention_decode_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.y * g.x + w.x;
+  if (row >= pc.B * pc.H * pc.S) { return; }
+  let head = row / pc.S;
+  let i = row % pc.S;
+  // All threads read the same word, which the compiler has to be told.
+  if (l == 0u) { valid = u32(clamp(lengths[head / pc.H], 0, i32(pc.T))); }
+  let keys = keys_of(i, pc.S, workgroupUniformLoad(&valid), 1u, pc.window);
+  let column = ((head % max(pc.L, 1u)) * pc.S + i) * pc.T;
+  attend(row, pc.D, keys, kv_of(head, pc.H, pc.G, pc.T), scale_of(pc.scale, pc.D), pc.present != 0u, column, l);
 }
 
 struct PR { B: u32, H: u32, S: u32, E: u32, D: u32, present: u32 }
