@@ -176,7 +176,7 @@ export const attention_decode = /* @__PURE__ */ defineKernel({
   webgpu: [{ source, grid: ({ B, H, S }) => linear(B * H * S, 1) }],
   wasm: {
     tiles: ({ B, G }) => B * G,
-    scratch: ({ H, G, S }) => 256 + (8 * H * S) / G,
+    scratch: ({ D }) => 4 * BLOCK * (7 + BLOCK + 2 * D),
   },
 });
 
@@ -414,6 +414,9 @@ export const attentionSuites: Suite[] = [
       point([2, 3, 3, 2, 64, 33], { window: 5 }),
       point([2, 2, 2, 1, 200, 16], { window: 70 }),
       point([2, 4, 2, 2, 9, 5], {}, [4]),
+      point([2, 8, 2, 2, 70, 5], { window: 9 }, [2, 8]),
+      point([1, 24, 1, 3, 130, 4]),
+      point([1, 6, 1, 1, 65, 12], {}, []),
       point([3, 2, 1, 5, 4, 4]),
       point([2, 2, 1, 2, 0, 4]),
       point([2, 2, 1, 0, 3, 4]),

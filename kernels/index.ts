@@ -4,6 +4,7 @@ export * from "./attention.ts";
 export * from "./binary.ts";
 export * from "./clip.ts";
 export * from "./gather.ts";
+export * from "./kv_append.ts";
 export * from "./layernorm.ts";
 export * from "./matmul.ts";
 export * from "./mean_field.ts";

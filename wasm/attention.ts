@@ -10,6 +10,9 @@ import { rowDot, rowMax } from "./lib/row";
 const BLOCK: u32 = 64;
 /** Bytes of 64 lanes. */
 const ROW: usize = 256;
+/** Where scratch holds the first key that each lane sees, and the first after its last. */
+const FROM: usize = 0;
+const PAST: usize = ROW;
 const LN2: f32 = 0.6931471805599453;
 const LOG2E: f32 = 1.4426950408889634;
 
@@ -168,10 +171,10 @@ function mask(s: usize, n: u32, j0: u32, from: usize, past: usize): void {
   }
 }
 
-/** s (n, 64) += log2 e · bias (lanes, n), whose rows are T apart. */
-function addBias(s: usize, n: u32, bias: usize, lanes: u32, T: u32): void {
+/** s (n, 64) += log2 e · bias; bias (rows, T) points at key 0 of the s, and comes round after its last row. */
+function addBias(s: usize, n: u32, bias: usize, first: u32, lanes: u32, rows: u32, T: u32): void {
   for (let i: u32 = 0; i < lanes; i++) {
-    let p = bias + ((<usize>i * T) << 2);
+    let p = bias + ((<usize>((first + i) % rows) * T) << 2);
     let q = s + ((<usize>i) << 2);
     for (let j: u32 = 0; j < n; j++) {
       store<f32>(q, load<f32>(q) + LOG2E * load<f32>(p));
@@ -223,6 +226,82 @@ function softmax(s: usize, n: u32, m: usize, l: usize, o: usize, D: u32): void {
   } else v128.store(l, f32x4.add(v128.load(l), sum));
 }
 
+// @ts-ignore: decorator
+@inline
+function least(p: usize, n: u32): u32 {
+  let v = load<u32>(p);
+  for (let i: usize = 4; i < (<usize>n) << 2; i += 4) v = min(v, load<u32>(p + i));
+  return v;
+}
+
+// @ts-ignore: decorator
+@inline
+function greatest(p: usize, n: u32): u32 {
+  let v = load<u32>(p);
+  for (let i: usize = 4; i < (<usize>n) << 2; i += 4) v = max(v, load<u32>(p + i));
+  return v;
+}
+
+/**
+ * Rows [first, first + n) of o and lse, n <= 64, all of one head of k and v (T, D); the keys that each sees
+ * stand at the start of scratch. bias (rows, T) comes round after its last row.
+ */
+function flash(
+  scratch: usize, o: usize, lse: usize, q: usize, k: usize, v: usize, bias: usize,
+  first: u32, n: u32, D: u32, T: u32, biasRows: u32, scale: f32,
+): void {
+  const row = (<usize>D) << 2;
+  const from = scratch + FROM;
+  const past = scratch + PAST;
+  const m = scratch + 2 * ROW;
+  const l = scratch + 3 * ROW;
+  const s = scratch + 4 * ROW;
+  const qt = scratch + 68 * ROW;
+  const ot = qt + ROW * D;
+  const panels = (n + 7) / 8;
+  transpose(qt, q + <usize>first * row, row, n, D, scale * LOG2E);
+  for (let i: usize = 0; i < ROW; i += 16) v128.store(m + i, f32x4.splat(-Infinity));
+  memory.fill(l, 0, ROW);
+  memory.fill(ot, 0, ROW * D);
+  const end = greatest(past, n);
+  for (let j0 = least(from, n) & ~(BLOCK - 1); j0 < end; j0 += BLOCK) {
+    for (let p: u32 = 0; p < panels; p++) {
+      const at = (<usize>p) << 5;
+      const ja = max(j0, least(from + at, 8));
+      const jb = min(j0 + BLOCK, greatest(past + at, 8));
+      if (ja >= jb) continue;
+      const keys = jb - ja;
+      const kv = <usize>ja * row;
+      product(s + at, ROW, keys, 1, k + kv, row, 4, qt + at, ROW, D, false);
+      if (bias) addBias(s + at, keys, bias + ((<usize>ja) << 2), first + p * 8, min(n - p * 8, 8), biasRows, T);
+      if (ja < greatest(from + at, 8) || jb > least(past + at, 8)) {
+        mask(s + at, keys, ja, from + at, past + at);
+        mask(s + at + 16, keys, ja, from + at + 16, past + at + 16);
+      }
+      softmax(s + at, keys, m + at, l + at, ot + at, D);
+      softmax(s + at + 16, keys, m + at + 16, l + at + 16, ot + at + 16, D);
+      product(ot + at, ROW, D, 1, v + kv, 4, row, s + at, ROW, keys, true);
+    }
+  }
+  for (let p: usize = 0; p < ROW; p += 16) {
+    const vl = v128.load(l + p);
+    const ln = f32x4.add(f32x4.mul(v128.load(m + p), f32x4.splat(LN2)), log4(vl));
+    v128.store(m + p, ln);
+    v128.store(l + p, v128.andnot(f32x4.div(f32x4.splat(1), vl), f32x4.eq(vl, f32x4.splat(0))));
+  }
+  memory.copy(lse + ((<usize>first) << 2), m, (<usize>n) << 2);
+  let to = o + <usize>first * row;
+  for (let i: usize = 0; i < <usize>n; i++) {
+    const norm = load<f32>(l + (i << 2));
+    let p = ot + (i << 2);
+    for (let d: u32 = 0; d < D; d++) {
+      store<f32>(to, load<f32>(p) * norm);
+      to += 4;
+      p += ROW;
+    }
+  }
+}
+
 export function attention_f32(
   o: usize, lse: usize, q: usize, k: usize, v: usize, bias: usize,
   B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, L: u32, present: u32,
@@ -230,65 +309,13 @@ export function attention_f32(
   scratch: usize, lo: u32, hi: u32,
 ): void {
   const blocks = (S + BLOCK - 1) / BLOCK;
-  const group = H / G;
-  const row = (<usize>D) << 2;
-  const m = scratch;
-  const l = m + ROW;
-  const from = l + ROW;
-  const past = from + ROW;
-  const s = past + ROW;
-  const qt = s + ROW * BLOCK;
-  const ot = qt + ROW * D;
   if (scale == 0) scale = <f32>1 / sqrt<f32>(<f32>max(D, 1));
   for (let t = lo; t < hi; t++) {
     const head = t / blocks;
     const i0 = (t % blocks) * BLOCK;
-    const rows = min(S - i0, BLOCK);
-    const panels = (rows + 7) / 8;
-    const kv = ((head / H) * G + (head % H) / group) * T;
-    const first = <usize>head * S + i0;
-    const pb = bias ? bias + ((<usize>(head % L) * S + i0) * T << 2) : 0;
-    visible(from, past, i0, S, T, causal, window);
-    transpose(qt, q + first * row, row, rows, D, scale * LOG2E);
-    for (let i: usize = 0; i < ROW; i += 16) v128.store(m + i, f32x4.splat(-Infinity));
-    memory.fill(l, 0, ROW);
-    memory.fill(ot, 0, ROW * D);
-    const end = load<u32>(past, ROW - 4);
-    for (let j0 = load<u32>(from) & ~(BLOCK - 1); j0 < end; j0 += BLOCK) {
-      for (let p: u32 = 0; p < panels; p++) {
-        const at = (<usize>p) << 5;
-        const ja = max(j0, load<u32>(from + at));
-        const jb = min(j0 + BLOCK, load<u32>(past + at, 28));
-        if (ja >= jb) continue;
-        const n = jb - ja;
-        product(s + at, ROW, n, 1, k + (<usize>kv + ja) * row, row, 4, qt + at, ROW, D, false);
-        if (bias) addBias(s + at, n, pb + ((<usize>(p * 8) * T + ja) << 2), min(rows - p * 8, 8), T);
-        if (ja < load<u32>(from + at, 28) || jb > load<u32>(past + at)) {
-          mask(s + at, n, ja, from + at, past + at);
-          mask(s + at + 16, n, ja, from + at + 16, past + at + 16);
-        }
-        softmax(s + at, n, m + at, l + at, ot + at, D);
-        softmax(s + at + 16, n, m + at + 16, l + at + 16, ot + at + 16, D);
-        product(ot + at, ROW, D, 1, v + (<usize>kv + ja) * row, 4, row, s + at, ROW, n, true);
-      }
-    }
-    for (let p: usize = 0; p < ROW; p += 16) {
-      const vl = v128.load(l + p);
-      const ln = f32x4.add(f32x4.mul(v128.load(m + p), f32x4.splat(LN2)), log4(vl));
-      v128.store(m + p, ln);
-      v128.store(l + p, v128.andnot(f32x4.div(f32x4.splat(1), vl), f32x4.eq(vl, f32x4.splat(0))));
-    }
-    memory.copy(lse + (first << 2), m, (<usize>rows) << 2);
-    let to = o + first * row;
-    for (let i: usize = 0; i < <usize>rows; i++) {
-      const norm = load<f32>(l + (i << 2));
-      let p = ot + (i << 2);
-      for (let d: u32 = 0; d < D; d++) {
-        store<f32>(to, load<f32>(p) * norm);
-        to += 4;
-        p += ROW;
-      }
-    }
+    const kv = (<usize>((head / H) * G + (head % H) / (H / G)) * T * D) << 2;
+    visible(scratch + FROM, scratch + PAST, i0, S, T, causal, window);
+    flash(scratch, o, lse, q, k + kv, v + kv, bias, head * S + i0, min(S - i0, BLOCK), D, T, L * S, scale);
   }
 }
 
@@ -314,8 +341,6 @@ export function attention_bwd_rows_f32(
 
 // The backward kernels' scratch, in rows of lanes: what a query sees, its lse (units of ln 2) and delta;
 // P and dS of 64 keys; transposes of q and do.
-const FROM: usize = 0;
-const PAST: usize = ROW;
 const LSE: usize = 2 * ROW;
 const DELTA: usize = 3 * ROW;
 const P: usize = 4 * ROW;
@@ -344,12 +369,15 @@ function enter(
 }
 
 /** P and dS of keys [j, j + n) for the queries taken up; k, v and bias point at key j. */
-function differentiate(scratch: usize, k: usize, v: usize, j: u32, n: u32, bias: usize, queries: u32, D: u32, T: u32): void {
+function differentiate(
+  scratch: usize, k: usize, v: usize, j: u32, n: u32, bias: usize,
+  first: u32, queries: u32, biasRows: u32, D: u32, T: u32,
+): void {
   const row = (<usize>D) << 2;
   const panels = (queries + 7) / 8;
   product(scratch + P, ROW, n, panels, k, row, 4, scratch + QT, ROW, D, false);
   product(scratch + DS, ROW, n, panels, v, row, 4, scratch + QT + ROW * D, ROW, D, false);
-  if (bias) addBias(scratch + P, n, bias, queries, T);
+  if (bias) addBias(scratch + P, n, bias, first, queries, biasRows, T);
   const partial = j < load<u32>(scratch + FROM, ROW - 4) || j + n > load<u32>(scratch + PAST);
   const round = v128.load32_splat(EXP2);
   const c5 = v128.load32_splat(EXP2, 4);
@@ -419,10 +447,9 @@ export function attention_bwd_f32(
       const head = t * group + h;
       for (let i0: u32 = 0; i0 < S; i0 += BLOCK) {
         const n = min(S - i0, BLOCK);
-        const first = <usize>head * S + i0;
-        const pq = q + first * row;
-        const pr = rows + first * (row + 8);
-        const pb = bias ? bias + ((<usize>(head % L) * S + i0) * T << 2) : 0;
+        const first = head * S + i0;
+        const pq = q + <usize>first * row;
+        const pr = rows + <usize>first * (row + 8);
         enter(scratch, pq, pr, i0, n, S, D, T, scale, causal, window);
         widen(qw, wide, pq, row, n, D);
         widen(dow, wide, pr, row + 8, n, D);
@@ -433,13 +460,14 @@ export function attention_bwd_f32(
         while (j < end) {
           const keys = min((j & ~(BLOCK - 1)) + BLOCK, end) - j;
           const pk = k + kv + <usize>j * row;
-          differentiate(scratch, pk, v + kv + <usize>j * row, j, keys, pb ? pb + ((<usize>j) << 2) : 0, n, D, T);
+          const pb = bias ? bias + ((<usize>j) << 2) : 0;
+          differentiate(scratch, pk, v + kv + <usize>j * row, j, keys, pb, first, n, L * S, D, T);
           product(dvw + <usize>j * wide, wide, keys, <u32>(wide >> 5), scratch + P, ROW, 4, dow, wide, n, true);
           product(dkw + <usize>j * wide, wide, keys, <u32>(wide >> 5), scratch + DS, ROW, 4, qw, wide, n, true);
           product(dqt, ROW, D, (n + 7) / 8, pk, 4, row, scratch + DS, ROW, keys, true);
           j += keys;
         }
-        let to = dq + first * row;
+        let to = dq + <usize>first * row;
         for (let i: usize = 0; i < <usize>n; i++) {
           let p = dqt + (i << 2);
           for (let d: u32 = 0; d < D; d++) {
@@ -476,10 +504,10 @@ export function attention_bwd_bias_f32(
       const keys = min(T - j, BLOCK);
       memory.fill(sum, 0, ROW * BLOCK);
       for (let head = t / blocks; head < B * H && j < past && j + keys > from; head += L) {
-        const first = <usize>head * S + i0;
+        const first = head * S + i0;
         const kv = (<usize>((head / H) * G + (head % H) / (H / G)) * T + j) * row;
-        enter(scratch, q + first * row, rows + first * (row + 8), i0, n, S, D, T, scale, causal, window);
-        differentiate(scratch, k + kv, v + kv, j, keys, bias + at + ((<usize>j) << 2), n, D, T);
+        enter(scratch, q + <usize>first * row, rows + <usize>first * (row + 8), i0, n, S, D, T, scale, causal, window);
+        differentiate(scratch, k + kv, v + kv, j, keys, bias + ((<usize>j) << 2), first, n, L * S, D, T);
         const end = ROW * keys;
         for (let p: usize = 0; p < end; p += 16) {
           v128.store(sum + p, f32x4.add(v128.load(sum + p), v128.load(scratch + DS + p)));
@@ -498,9 +526,9 @@ export function attention_bwd_bias_f32(
   }
 }
 
-// Decoding streams K and V once: a tile is one head of k, CHUNK of its rows at a time, and every query of
-// its group takes its turn on them while they are near. Lanes run along D.
-const CHUNK: u32 = 64;
+// Decoding streams K and V once: a tile is one head of k. With several queries a head, they are the lanes of
+// flash. With few, lanes run along D, and each query takes its turn on CHUNK keys while they are near.
+const CHUNK: u32 = 256;
 
 // @ts-ignore: decorator
 @inline
@@ -598,6 +626,31 @@ function weigh(o: usize, e: usize, v: usize, n: u32, D: u32, down: f32): void {
   }
 }
 
+/** Takes n keys into one row of o, whose maximum and sum so far are m and l. */
+function stream(
+  s: usize, m: usize, l: usize, o: usize, q: usize, k: usize, v: usize, bias: usize, n: u32, D: u32, scale: f32,
+): void {
+  dots(s, q, k, n, D, scale, bias);
+  const padded = (n + 3) & ~3;
+  const old = load<f32>(m);
+  const top = max(old, rowMax(s, padded));
+  // Nothing but -Inf so far: -Inf − 0, not -Inf − -Inf.
+  const from = f32x4.splat(top == -Infinity ? 0 : top);
+  let sum = f32x4.splat(0);
+  for (let p = s; p < s + ((<usize>padded) << 2); p += 16) {
+    const e = exp4(f32x4.sub(v128.load(p), from));
+    v128.store(p, e);
+    sum = f32x4.add(sum, e);
+  }
+  const down = f32x4.extract_lane(exp4(f32x4.sub(f32x4.splat(old), from)), 0);
+  store<f32>(m, top);
+  store<f32>(l, load<f32>(l) * down + hsum(sum));
+  weigh(o, s, v, n, D, down);
+}
+
+/** Queries of a group from which lanes of queries pay, although some of eight stay empty. */
+const LANES: u32 = 6;
+
 export function attention_decode_f32(
   o: usize, lse: usize, q: usize, k: usize, v: usize, bias: usize, length: usize,
   B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, L: u32, present: u32,
@@ -605,60 +658,53 @@ export function attention_decode_f32(
   scratch: usize, lo: u32, hi: u32,
 ): void {
   const row = (<usize>D) << 2;
-  // Queries of one tile lie together: the heads of its group.
+  // The queries of one head of k lie together.
   const queries = (H / G) * S;
-  const s = scratch;
-  const m = s + ((<usize>CHUNK) << 2);
-  const l = m + ((<usize>queries) << 2);
   if (scale == 0) scale = <f32>1 / sqrt<f32>(<f32>max(D, 1));
   for (let t = lo; t < hi; t++) {
     const valid = <u32>min<i32>(max<i32>(load<i32>(length + ((<usize>(t / G)) << 2)), 0), <i32>T);
-    const first = <usize>t * queries;
-    const kv = <usize>t * T * row;
-    const po = o + first * row;
-    for (let r: usize = 0; r < <usize>queries; r++) {
-      store<f32>(m + (r << 2), -Infinity);
-      store<f32>(l + (r << 2), 0);
-    }
-    memory.fill(po, 0, <usize>queries * row);
-    for (let j0 = firstKey(0, S, valid, window) & ~(CHUNK - 1); j0 < valid; j0 += CHUNK) {
-      for (let r: u32 = 0; r < queries; r++) {
-        const i = r % S;
-        const ja = max(j0, firstKey(i, S, valid, window));
-        const jb = min(j0 + CHUNK, pastKey(i, S, valid, 1, window));
-        if (ja >= jb) continue;
-        const n = jb - ja;
-        const at = (<usize>r) << 2;
-        const head = (<u32>first + r) / S;
-        const pb = bias ? bias + ((<usize>((head % L) * S + i) * T + ja) << 2) : 0;
-        dots(s, q + (first + r) * row, k + kv + <usize>ja * row, n, D, scale, pb);
-        const padded = (n + 3) & ~3;
-        const old = load<f32>(m + at);
-        const top = max(old, rowMax(s, padded));
-        // Nothing but -Inf so far: -Inf − 0, not -Inf − -Inf.
-        const from = f32x4.splat(top == -Infinity ? 0 : top);
-        let sum = f32x4.splat(0);
-        for (let p = s; p < s + ((<usize>padded) << 2); p += 16) {
-          const e = exp4(f32x4.sub(v128.load(p), from));
-          v128.store(p, e);
-          sum = f32x4.add(sum, e);
+    const pk = k + <usize>t * T * row;
+    const pv = v + <usize>t * T * row;
+    for (let r: u32 = 0; r < queries; r += BLOCK) {
+      const n = min(queries - r, BLOCK);
+      const first = t * queries + r;
+      for (let i: u32 = 0; i < BLOCK; i++) {
+        const at = scratch + ((<usize>i) << 2);
+        const query = (r + min(i, n - 1)) % S;
+        store<u32>(at + FROM, firstKey(query, S, valid, window));
+        store<u32>(at + PAST, pastKey(query, S, valid, 1, window));
+      }
+      if (n >= LANES) {
+        flash(scratch, o, lse, q, pk, pv, bias, first, n, D, T, L * S, scale);
+        continue;
+      }
+      memory.fill(o + <usize>first * row, 0, <usize>n * row);
+      for (let i: usize = 0; i < <usize>n << 2; i += 4) {
+        store<f32>(scratch + i + 2 * ROW, -Infinity);
+        store<f32>(scratch + i + 3 * ROW, 0);
+      }
+      const end = greatest(scratch + PAST, n);
+      for (let j = least(scratch + FROM, n); j < end; j += CHUNK) {
+        for (let i: u32 = 0; i < n; i++) {
+          const at = scratch + ((<usize>i) << 2);
+          const ja = max(j, load<u32>(at + FROM));
+          const jb = min(j + CHUNK, load<u32>(at + PAST));
+          if (ja >= jb) continue;
+          const pq = (<usize>(first + i)) * row;
+          const kv = <usize>ja * row;
+          const pb = bias ? bias + ((<usize>((first + i) % (L * S)) * T + ja) << 2) : 0;
+          stream(scratch + 4 * ROW, at + 2 * ROW, at + 3 * ROW, o + pq, q + pq, pk + kv, pv + kv, pb, jb - ja, D, scale);
         }
-        const down = f32x4.extract_lane(exp4(f32x4.sub(f32x4.splat(old), from)), 0);
-        store<f32>(m + at, top);
-        store<f32>(l + at, load<f32>(l + at) * down + hsum(sum));
-        weigh(po + <usize>r * row, s, v + kv + <usize>ja * row, n, D, down);
       }
-    }
-    let p = po;
-    for (let r: usize = 0; r < <usize>queries; r++) {
-      const sum = load<f32>(l + (r << 2));
-      const norm = sum == 0 ? <f32>0 : <f32>1 / sum;
-      for (let d: u32 = 0; d < D; d++) {
-        store<f32>(p, load<f32>(p) * norm);
-        p += 4;
+      for (let i: u32 = 0; i < n; i++) {
+        const at = scratch + ((<usize>i) << 2);
+        const sum = load<f32>(at + 3 * ROW);
+        const norm = sum == 0 ? <f32>0 : <f32>1 / sum;
+        const end = o + (<usize>(first + i) + 1) * row;
+        for (let p = end - row; p < end; p += 4) store<f32>(p, load<f32>(p) * norm);
+        const ln = f32x4.extract_lane(log4(f32x4.splat(sum)), 0);
+        store<f32>(lse + ((<usize>(first + i)) << 2), load<f32>(at + 2 * ROW) + ln);
       }
-      const ln = f32x4.extract_lane(log4(f32x4.splat(sum)), 0);
-      store<f32>(lse + ((first + r) << 2), load<f32>(m + (r << 2)) + ln);
     }
   }
 }
