@@ -19,6 +19,8 @@ import source from "../wgsl/attention.wgsl";
 
 /** Queries of a wasm tile. */
 const BLOCK = 64;
+/** Queries of a workgroup. */
+const ROWS = 8;
 const params = { scale: f32(0), causal: flag(), window: u32(0) };
 
 const heads = ({ H, G }: Dims): string | undefined =>
@@ -139,7 +141,7 @@ export const attention = /* @__PURE__ */ defineKernel({
     flops: 4 * d.D * pairs(d, p),
     bytes: 4 * (2 * d.B * d.H * d.S * d.D + 2 * d.B * d.G * d.T * d.D + d.B * d.H * d.S),
   }),
-  webgpu: [{ source, grid: ({ B, H, S }) => linear(B * H * S, 1) }],
+  webgpu: [{ source, grid: ({ B, H, S }) => linear(B * H * Math.ceil(S / ROWS), 1) }],
   wasm: {
     tiles: ({ B, H, S }) => B * H * Math.ceil(S / BLOCK),
     scratch: ({ D }) => 4 * BLOCK * (7 + BLOCK + 2 * D),
@@ -173,7 +175,9 @@ export const attention_decode = /* @__PURE__ */ defineKernel({
     flops: 4 * d.D * pairs(d, { ...p, causal: 1 }),
     bytes: 8 * (d.B * d.H * d.S * d.D + d.B * d.G * Math.min(d.T, p.window || d.T) * d.D),
   }),
-  webgpu: [{ source, grid: ({ B, H, S }) => linear(B * H * S, 1) }],
+  webgpu: [
+    { source, grid: ({ B, H, G, S }) => linear(B * G * Math.ceil(((H / G) * S) / ROWS), 1) },
+  ],
   wasm: {
     tiles: ({ B, G }) => B * G,
     scratch: ({ D }) => 4 * BLOCK * (7 + BLOCK + 2 * D),

@@ -1,8 +1,9 @@
 //! use index
 //! use math
 //! use row
-// Flash attention: a workgroup of 64 a row of q, which walks over the keys 64 at a time. A thread has
-// one key's score; then it has the columns l, l + 64, … of o, kept in o itself from step to step.
+// Flash attention: a workgroup of 64 has up to eight rows of q that share k and v, and walks over the keys
+// 64 at a time. A thread has one key's scores; then the columns l, l + 64, … of o, which is kept in o
+// itself from step to step.
 struct P {
   B: u32, H: u32, S: u32, D: u32, G: u32, T: u32, L: u32,
   present: u32,
@@ -16,7 +17,6 @@ struct P {
 @group(0) @binding(5) var<storage, read> bias: array<f32>;      // (L,S,T)
 @group(0) @binding(6) var<uniform> p: P;
 
-var<workgroup> part: array<f32, 64>;
 var<workgroup> valid: u32;
 
 // Keys [x, y) that query i sees.
@@ -37,57 +37,99 @@ fn scale_of(scale: f32, D: u32) -> f32 {
   return select(scale, 1.0 / sqrt(f32(max(D, 1u))), scale == 0.0);
 }
 
-// One row of o over `keys`; first: of k and v, column: of bias, where there is one.
-fn attend(row: u32, D: u32, keys: vec2u, first: u32, scale: f32, biased: bool, column: u32, l: u32) {
-  for (var d = l; d < D; d += 64u) { o[row * D + d] = 0.0; }
+// What decides which keys a row sees.
+struct View { S: u32, T: u32, causal: u32, window: u32 }
+
+const ROWS = 8u;
+var<workgroup> scores: array<f32, 512>; // (ROWS, 64)
+var<workgroup> eighths: array<f32, 64>; // (ROWS, 8)
+
+// Rows [row0, row0 + n) of o, whose k and v begin at row `first`; bias (bias_rows, bias_row) comes round
+// after its last row, 0 rows: none.
+fn attend(row0: u32, n: u32, D: u32, first: u32, view: View, scale: f32, bias_rows: u32, bias_row: u32, l: u32) {
+  var seen: array<vec2u, ROWS>;
+  var keys = vec2u(view.T, 0u);
+  for (var r = 0u; r < n; r++) {
+    seen[r] = keys_of((row0 + r) % view.S, view.S, view.T, view.causal, view.window);
+    keys = vec2u(min(keys.x, seen[r].x), max(keys.y, seen[r].y));
+    for (var d = l; d < D; d += 64u) { o[(row0 + r) * D + d] = 0.0; }
+  }
+  var m: array<f32, ROWS>;
+  var sum: array<f32, ROWS>;
+  var down: array<f32, ROWS>;
   // The lowest finite number stands for -Inf, which arithmetic on the device may not survive.
-  var m = LOWEST;
-  var sum = 0.0;
+  for (var r = 0u; r < ROWS; r++) { m[r] = LOWEST; }
+  let own = (l / 8u) * 64u + l % 8u;
   for (var j0 = keys.x; j0 < keys.y; j0 += 64u) {
-    let n = min(64u, keys.y - j0);
-    var s = LOWEST;
-    if (l < n) {
-      var score = 0.0;
-      for (var d = 0u; d < D; d++) { score += q[row * D + d] * k[(first + j0 + l) * D + d]; }
-      score *= scale;
-      if (biased) { score += bias[column + j0 + l]; }
-      s = max_nan(s, score);
+    let j = j0 + l;
+    // Cleared by hand: an adapter was seen to keep an array from one round of a loop to the next.
+    var s = array<f32, ROWS>();
+    if (j < keys.y) {
+      for (var d = 0u; d < D; d++) {
+        let kd = k[(first + j) * D + d];
+        for (var r = 0u; r < n; r++) { s[r] += q[(row0 + r) * D + d] * kd; }
+      }
+    }
+    for (var r = 0u; r < n; r++) {
+      s[r] *= scale;
+      if (j < seen[r].x || j >= seen[r].y) { s[r] = LOWEST; }
+      else if (bias_rows != 0u) { s[r] += bias[((row0 + r) % bias_rows) * bias_row + j]; }
+      s[r] = max_nan(LOWEST, s[r]);
+      scores[r * 64u + l] = s[r];
     }
     workgroupBarrier();
-    part[l] = s;
+    // A thread takes an eighth of a row, then every thread goes through the eighths of all rows.
+    var top = LOWEST;
+    for (var c = 0u; c < 64u; c += 8u) { top = max_nan(top, scores[own + c]); }
+    eighths[l] = top;
     workgroupBarrier();
-    // Every thread goes through the 64 scores: cheaper than the barriers of sharing that out.
-    var top = m;
-    for (var j = 0u; j < n; j++) { top = max_nan(top, part[j]); }
-    let e = select(exp_f(s - top), 0.0, top == LOWEST || l >= n);
+    for (var r = 0u; r < n; r++) {
+      top = m[r];
+      for (var c = 0u; c < 8u; c++) { top = max_nan(top, eighths[r * 8u + c]); }
+      scores[r * 64u + l] = select(exp_f(s[r] - top), 0.0, top == LOWEST);
+      down[r] = exp_f(m[r] - top);
+      m[r] = top;
+    }
     workgroupBarrier();
-    part[l] = e;
-    workgroupBarrier();
-    let down = exp_f(m - top);
-    sum *= down;
-    for (var j = 0u; j < n; j++) { sum += part[j]; }
-    m = top;
+    var part_sum = 0.0;
+    for (var c = 0u; c < 64u; c += 8u) { part_sum += scores[own + c]; }
+    eighths[l] = part_sum;
+    let count = min(64u, keys.y - j0);
     for (var d = l; d < D; d += 64u) {
-      var a = o[row * D + d] * down;
-      for (var j = 0u; j < n; j++) { a += part[j] * v[(first + j0 + j) * D + d]; }
-      o[row * D + d] = a;
+      var a = array<f32, ROWS>();
+      for (var i = 0u; i < count; i++) {
+        let vd = v[(first + j0 + i) * D + d];
+        for (var r = 0u; r < n; r++) { a[r] += scores[r * 64u + i] * vd; }
+      }
+      for (var r = 0u; r < n; r++) {
+        let at = (row0 + r) * D + d;
+        o[at] = o[at] * down[r] + a[r];
+      }
+    }
+    workgroupBarrier();
+    for (var r = 0u; r < n; r++) {
+      sum[r] *= down[r];
+      for (var c = 0u; c < 8u; c++) { sum[r] += eighths[r * 8u + c]; }
     }
   }
-  let none = m == LOWEST;
-  let norm = select(1.0 / sum, 1.0, none);
-  for (var d = l; d < D; d += 64u) { o[row * D + d] *= norm; }
-  if (l == 0u) { lse[row] = select(m + log(sum), bitcast<f32>(0xff800000u + (D & 0u)), none); }
+  for (var r = 0u; r < n; r++) {
+    let none = m[r] == LOWEST;
+    let norm = select(1.0 / sum[r], 1.0, none);
+    for (var d = l; d < D; d += 64u) { o[(row0 + r) * D + d] *= norm; }
+    if (l == 0u) { lse[row0 + r] = select(m[r] + log(sum[r]), bitcast<f32>(0xff800000u + (D & 0u)), none); }
+  }
 }
 
 @compute @workgroup_size(64)
 fn attention_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let row = w.y * g.x + w.x;
-  if (row >= p.B * p.H * p.S) { return; }
-  let head = row / p.S;
-  let i = row % p.S;
-  let keys = keys_of(i, p.S, p.T, p.causal, p.window);
-  let column = ((head % max(p.L, 1u)) * p.S + i) * p.T;
-  attend(row, p.D, keys, kv_of(head, p.H, p.G, p.T), scale_of(p.scale, p.D), p.present != 0u, column, l);
+  let blocks = (p.S + ROWS - 1u) / ROWS;
+  let id = w.y * g.x + w.x;
+  if (id >= p.B * p.H * blocks) { return; }
+  let head = id / blocks;
+  let i0 = (id % blocks) * ROWS;
+  let view = View(p.S, p.T, p.causal, p.window);
+  let bias_rows = select(0u, p.L * p.S, p.present != 0u);
+  attend(head * p.S + i0, min(ROWS, p.S - i0), p.D, kv_of(head, p.H, p.G, p.T), view, scale_of(p.scale, p.D), bias_rows, p.T, l);
 }
 
 struct PC {
@@ -98,17 +140,20 @@ struct PC {
 @group(0) @binding(6) var<storage, read> lengths: array<i32>; // (B)
 @group(0) @binding(7) var<uniform> pc: PC;
 
+// The rows of all heads that share k and v lie together.
 @compute @workgroup_size(64)
 fn attention_decode_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let row = w.y * g.x + w.x;
-  if (row >= pc.B * pc.H * pc.S) { return; }
-  let head = row / pc.S;
-  let i = row % pc.S;
+  let queries = (pc.H / pc.G) * pc.S;
+  let blocks = (queries + ROWS - 1u) / ROWS;
+  let id = w.y * g.x + w.x;
+  if (id >= pc.B * pc.G * blocks) { return; }
+  let head = id / blocks;
+  let i0 = (id % blocks) * ROWS;
   // All threads read the same word, which the compiler has to be told.
-  if (l == 0u) { valid = u32(clamp(lengths[head / pc.H], 0, i32(pc.T))); }
-  let keys = keys_of(i, pc.S, workgroupUniformLoad(&valid), 1u, pc.window);
-  let column = ((head % max(pc.L, 1u)) * pc.S + i) * pc.T;
-  attend(row, pc.D, keys, kv_of(head, pc.H, pc.G, pc.T), scale_of(pc.scale, pc.D), pc.present != 0u, column, l);
+  if (l == 0u) { valid = u32(clamp(lengths[head / pc.G], 0, i32(pc.T))); }
+  let view = View(pc.S, workgroupUniformLoad(&valid), 1u, pc.window);
+  let bias_rows = select(0u, pc.L * pc.S, pc.present != 0u);
+  attend(head * queries + i0, min(ROWS, queries - i0), pc.D, head * pc.T, view, scale_of(pc.scale, pc.D), bias_rows, pc.T, l);
 }
 
 struct PR { B: u32, H: u32, S: u32, E: u32, D: u32, present: u32 }
@@ -153,6 +198,7 @@ struct PB {
 @group(0) @binding(7) var<storage, read> bias_b: array<f32>;   // (L,S,T)
 @group(0) @binding(8) var<uniform> pb: PB;
 
+var<workgroup> part: array<f32, 64>;
 var<workgroup> part_b: array<f32, 64>;
 
 // P = e^(score − lse), 0 in a row that saw nothing; -Inf is known by its bits.
