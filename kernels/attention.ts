@@ -19,7 +19,7 @@ import source from "../wgsl/attention.wgsl";
 
 /** Queries of a wasm tile. */
 const BLOCK = 64;
-/** Queries of a workgroup. */
+/** Queries of a workgroup, or keys of one. */
 const ROWS = 8;
 const params = { scale: f32(0), causal: flag(), window: u32(0) };
 
@@ -281,8 +281,14 @@ export const attention_bwd = /* @__PURE__ */ defineKernel({
     });
   },
   cost: backwardFlops(5),
-  // A workgroup a row of dq, then one a row of dk and dv.
-  webgpu: [{ source, grid: ({ B, H, S, G, T }) => linear(B * H * S + B * G * T, 1) }],
+  // Workgroups for the rows of dq, then for those of dk and dv.
+  webgpu: [
+    {
+      source,
+      grid: ({ B, H, S, G, T }) =>
+        linear(B * H * Math.ceil(S / ROWS) + B * G * Math.ceil(T / ROWS), 1),
+    },
+  ],
   wasm: {
     // One tile owns all that touches one of k: a block of queries adds to all of dk and dv.
     tiles: ({ B, G }) => B * G,

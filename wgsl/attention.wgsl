@@ -198,82 +198,129 @@ struct PB {
 @group(0) @binding(7) var<storage, read> bias_b: array<f32>;   // (L,S,T)
 @group(0) @binding(8) var<uniform> pb: PB;
 
-var<workgroup> part: array<f32, 64>;
-var<workgroup> part_b: array<f32, 64>;
+var<workgroup> weights: array<f32, 512>; // (ROWS, 64)
 
 // P = e^(score − lse), 0 in a row that saw nothing; -Inf is known by its bits.
 fn weight(score: f32, lse: f32) -> f32 {
   return select(exp_f(score - lse), 0.0, bitcast<u32>(lse) == 0xff800000u);
 }
 
-// (P, dS) of a row of q and a row of k.
-fn gradient(row: u32, key: u32, j: u32) -> vec2f {
-  var s = 0.0;
-  var dp = 0.0;
-  for (var d = 0u; d < pb.D; d++) {
-    s += q_b[row * pb.D + d] * k_b[key * pb.D + d];
-    dp += rows[row * pb.E + d] * v_b[key * pb.D + d];
-  }
-  s *= scale_of(pb.scale, pb.D);
-  if (pb.present != 0u) { s += bias_b[(((row / pb.S) % pb.L) * pb.S + row % pb.S) * pb.T + j]; }
-  let e = weight(s, rows[row * pb.E + pb.D]);
-  return vec2f(e, e * (dp - rows[row * pb.E + pb.D + 1u]));
+fn bias_at(row: u32, j: u32) -> f32 {
+  if (pb.present == 0u) { return 0.0; }
+  return bias_b[(row % (pb.L * pb.S)) * pb.T + j];
 }
 
-// A workgroup a row of dq: 64 keys at a time, then a thread a column.
-fn backward_q(row: u32, l: u32) {
+// Up to eight rows of dq: 64 keys at a time, then a thread a column.
+fn backward_q(row0: u32, n: u32, l: u32) {
   let scale = scale_of(pb.scale, pb.D);
-  let kv = kv_of(row / pb.S, pb.H, pb.G, pb.T);
-  let keys = keys_of(row % pb.S, pb.S, pb.T, pb.causal, pb.window);
-  for (var d = l; d < pb.D; d += 64u) {
-    if (pb.beta_dq != 0.0) { dq[row * pb.D + d] *= pb.beta_dq; } else { dq[row * pb.D + d] = 0.0; }
-  }
-  for (var j0 = keys.x; j0 < keys.y; j0 += 64u) {
-    let n = min(64u, keys.y - j0);
-    workgroupBarrier();
-    if (l < n) { part[l] = gradient(row, kv + j0 + l, j0 + l).y; }
-    workgroupBarrier();
+  let first = kv_of(row0 / pb.S, pb.H, pb.G, pb.T);
+  var seen: array<vec2u, ROWS>;
+  var keys = vec2u(pb.T, 0u);
+  for (var r = 0u; r < n; r++) {
+    seen[r] = keys_of((row0 + r) % pb.S, pb.S, pb.T, pb.causal, pb.window);
+    keys = vec2u(min(keys.x, seen[r].x), max(keys.y, seen[r].y));
     for (var d = l; d < pb.D; d += 64u) {
-      var s = 0.0;
-      for (var j = 0u; j < n; j++) { s += part[j] * k_b[(kv + j0 + j) * pb.D + d]; }
-      dq[row * pb.D + d] += scale * s;
+      let at = (row0 + r) * pb.D + d;
+      if (pb.beta_dq != 0.0) { dq[at] *= pb.beta_dq; } else { dq[at] = 0.0; }
     }
   }
+  for (var j0 = keys.x; j0 < keys.y; j0 += 64u) {
+    let j = j0 + l;
+    var s = array<f32, ROWS>();
+    var dp = array<f32, ROWS>();
+    if (j < keys.y) {
+      for (var d = 0u; d < pb.D; d++) {
+        let kd = k_b[(first + j) * pb.D + d];
+        let vd = v_b[(first + j) * pb.D + d];
+        for (var r = 0u; r < n; r++) {
+          s[r] += q_b[(row0 + r) * pb.D + d] * kd;
+          dp[r] += rows[(row0 + r) * pb.E + d] * vd;
+        }
+      }
+    }
+    for (var r = 0u; r < n; r++) {
+      var ds = 0.0;
+      if (j >= seen[r].x && j < seen[r].y) {
+        let of_row = (row0 + r) * pb.E + pb.D;
+        ds = weight(scale * s[r] + bias_at(row0 + r, j), rows[of_row]) * (dp[r] - rows[of_row + 1u]);
+      }
+      scores[r * 64u + l] = ds;
+    }
+    workgroupBarrier();
+    let count = min(64u, keys.y - j0);
+    for (var d = l; d < pb.D; d += 64u) {
+      var a = array<f32, ROWS>();
+      for (var i = 0u; i < count; i++) {
+        let kd = k_b[(first + j0 + i) * pb.D + d];
+        for (var r = 0u; r < n; r++) { a[r] += scores[r * 64u + i] * kd; }
+      }
+      for (var r = 0u; r < n; r++) { dq[(row0 + r) * pb.D + d] += scale * a[r]; }
+    }
+    workgroupBarrier();
+  }
 }
 
-// A workgroup a row of dk and dv: the queries of all heads of the group, 64 at a time.
-fn backward_kv(key: u32, l: u32) {
+// Up to eight rows of dk and dv, of one head: the queries of all heads of its group, 64 at a time.
+fn backward_kv(key0: u32, n: u32, l: u32) {
   let scale = scale_of(pb.scale, pb.D);
-  let j = key % pb.T;
+  let j0 = key0 % pb.T;
   let share = pb.H / pb.G;
-  for (var d = l; d < pb.D; d += 64u) {
-    if (pb.beta_dk != 0.0) { dk[key * pb.D + d] *= pb.beta_dk; } else { dk[key * pb.D + d] = 0.0; }
-    if (pb.beta_dv != 0.0) { dv[key * pb.D + d] *= pb.beta_dv; } else { dv[key * pb.D + d] = 0.0; }
+  for (var r = 0u; r < n; r++) {
+    for (var d = l; d < pb.D; d += 64u) {
+      let at = (key0 + r) * pb.D + d;
+      if (pb.beta_dk != 0.0) { dk[at] *= pb.beta_dk; } else { dk[at] = 0.0; }
+      if (pb.beta_dv != 0.0) { dv[at] *= pb.beta_dv; } else { dv[at] = 0.0; }
+    }
   }
   for (var h = 0u; h < share; h++) {
-    let first = ((key / pb.T) * share + h) * pb.S;
+    let first = ((key0 / pb.T) * share + h) * pb.S;
     for (var i0 = 0u; i0 < pb.S; i0 += 64u) {
-      let n = min(64u, pb.S - i0);
-      // Nothing in this step sees the key: later queries see later keys.
-      if (keys_of(i0 + n - 1u, pb.S, pb.T, pb.causal, pb.window).y <= j) { continue; }
-      if (keys_of(i0, pb.S, pb.T, pb.causal, pb.window).x > j) { break; }
-      let keys = keys_of(i0 + l, pb.S, pb.T, pb.causal, pb.window);
-      var e = vec2f(0.0, 0.0);
-      if (l < n && keys.x <= j && j < keys.y) { e = gradient(first + i0 + l, key, j); }
-      workgroupBarrier();
-      part[l] = e.x;
-      part_b[l] = e.y;
+      let count = min(64u, pb.S - i0);
+      // Nothing in this step sees these keys: later queries see later keys.
+      if (keys_of(i0 + count - 1u, pb.S, pb.T, pb.causal, pb.window).y <= j0) { continue; }
+      if (keys_of(i0, pb.S, pb.T, pb.causal, pb.window).x >= j0 + n) { break; }
+      let row = first + i0 + l;
+      var s = array<f32, ROWS>();
+      var dp = array<f32, ROWS>();
+      var keys = vec2u(0u, 0u);
+      if (l < count) {
+        keys = keys_of(i0 + l, pb.S, pb.T, pb.causal, pb.window);
+        for (var d = 0u; d < pb.D; d++) {
+          let qd = q_b[row * pb.D + d];
+          let cd = rows[row * pb.E + d];
+          for (var r = 0u; r < n; r++) {
+            s[r] += qd * k_b[(key0 + r) * pb.D + d];
+            dp[r] += cd * v_b[(key0 + r) * pb.D + d];
+          }
+        }
+      }
+      for (var r = 0u; r < n; r++) {
+        var e = vec2f(0.0, 0.0);
+        if (j0 + r >= keys.x && j0 + r < keys.y) {
+          let w = weight(scale * s[r] + bias_at(row, j0 + r), rows[row * pb.E + pb.D]);
+          e = vec2f(w, w * (dp[r] - rows[row * pb.E + pb.D + 1u]));
+        }
+        weights[r * 64u + l] = e.x;
+        scores[r * 64u + l] = e.y;
+      }
       workgroupBarrier();
       for (var d = l; d < pb.D; d += 64u) {
-        var sv = 0.0;
-        var sk = 0.0;
-        for (var i = 0u; i < n; i++) {
-          sv += part[i] * rows[(first + i0 + i) * pb.E + d];
-          sk += part_b[i] * q_b[(first + i0 + i) * pb.D + d];
+        var av = array<f32, ROWS>();
+        var ak = array<f32, ROWS>();
+        for (var i = 0u; i < count; i++) {
+          let cd = rows[(first + i0 + i) * pb.E + d];
+          let qd = q_b[(first + i0 + i) * pb.D + d];
+          for (var r = 0u; r < n; r++) {
+            av[r] += weights[r * 64u + i] * cd;
+            ak[r] += scores[r * 64u + i] * qd;
+          }
         }
-        dv[key * pb.D + d] += sv;
-        dk[key * pb.D + d] += scale * sk;
+        for (var r = 0u; r < n; r++) {
+          dv[(key0 + r) * pb.D + d] += av[r];
+          dk[(key0 + r) * pb.D + d] += scale * ak[r];
+        }
       }
+      workgroupBarrier();
     }
   }
 }
@@ -281,9 +328,16 @@ fn backward_kv(key: u32, l: u32) {
 @compute @workgroup_size(64)
 fn attention_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let id = w.y * g.x + w.x;
-  let queries = pb.B * pb.H * pb.S;
-  if (id < queries) { backward_q(id, l); }
-  else if (id < queries + pb.B * pb.G * pb.T) { backward_kv(id - queries, l); }
+  let of_q = (pb.S + ROWS - 1u) / ROWS;
+  let of_k = (pb.T + ROWS - 1u) / ROWS;
+  let blocks = pb.B * pb.H * of_q;
+  if (id < blocks) {
+    let i0 = (id % of_q) * ROWS;
+    backward_q((id / of_q) * pb.S + i0, min(ROWS, pb.S - i0), l);
+  } else if (id < blocks + pb.B * pb.G * of_k) {
+    let j0 = ((id - blocks) % of_k) * ROWS;
+    backward_kv(((id - blocks) / of_k) * pb.T + j0, min(ROWS, pb.T - j0), l);
+  }
 }
 
 struct PD {
