@@ -362,6 +362,7 @@ const open = (): Case[] => [
   point([1, 2, 1, 65, 70, 12], { causal: 1, window: 5, scale: 0.7 }),
   point([1, 1, 1, 70, 130, 4], { causal: 1, window: 67 }),
   point([1, 1, 1, 66, 130, 4], { window: 3 }),
+  point([1, 2, 1, 130, 203, 5], { causal: 1, window: 70 }),
   point([2, 2, 2, 5, 6, 3], {}, []),
   point([2, 2, 1, 65, 67, 5], { causal: 1 }, [2]),
   point([2, 3, 1, 4, 6, 4], { window: 2 }, [2, 3]),

@@ -74,17 +74,28 @@ function enter(
   }
 }
 
+/**
+ * Of keys [j, j + n), the first that one of eight lanes sees, counted from j, and the first after the last;
+ * `at` is the panel's offset. Whole fours from the top, so that a product ends inside of the block.
+ */
+// @ts-ignore: decorator
+@inline
+function panelFrom(scratch: usize, at: usize, j: u32, n: u32): u32 {
+  return min(max(least(scratch + FROM + at, 8), j) - j, n) & ~3;
+}
+
+// @ts-ignore: decorator
+@inline
+function panelPast(scratch: usize, at: usize, j: u32, n: u32): u32 {
+  return min(max(greatest(scratch + PAST + at, 8), j) - j, n);
+}
+
 /** P and dS of keys [j, j + n) for the queries taken up; k, v and bias point at key j. */
 function differentiate(
   scratch: usize, k: usize, v: usize, j: u32, n: u32, bias: usize,
   first: u32, queries: u32, biasRows: u32, D: u32, T: u32,
 ): void {
   const row = (<usize>D) << 2;
-  const panels = (queries + 7) / 8;
-  product(scratch + P, ROW, n, panels, k, row, 4, scratch + QT, ROW, D, false);
-  product(scratch + DS, ROW, n, panels, v, row, 4, scratch + QT + ROW * D, ROW, D, false);
-  if (bias) addBias(scratch + P, n, bias, first, queries, biasRows, T);
-  const partial = j < load<u32>(scratch + FROM, ROW - 4) || j + n > load<u32>(scratch + PAST);
   const round = v128.load32_splat(EXP2);
   const c5 = v128.load32_splat(EXP2, 4);
   const c4 = v128.load32_splat(EXP2, 8);
@@ -93,17 +104,35 @@ function differentiate(
   const c1 = v128.load32_splat(EXP2, 20);
   const one = v128.load32_splat(EXP2, 24);
   const low = v128.load32_splat(EXP2, 28);
-  const end = scratch + ((<usize>panels) << 5);
-  for (let at = scratch; at < end; at += 16) {
-    if (partial) mask(at + P, n, j, at + FROM, at + PAST);
-    const lse = v128.load(at + LSE);
-    const delta = v128.load(at + DELTA);
-    let s = at;
-    for (let i: u32 = 0; i < n; i++) {
-      const e = exp2(f32x4.sub(v128.load(s + P), lse), round, c5, c4, c3, c2, c1, one, low);
-      v128.store(s + P, e);
-      v128.store(s + DS, f32x4.mul(e, f32x4.sub(v128.load(s + DS), delta)));
-      s += ROW;
+  for (let i: u32 = 0; i < queries; i += 8) {
+    const at = (<usize>i) << 2;
+    const from = panelFrom(scratch, at, j, n);
+    const past = max(panelPast(scratch, at, j, n), from);
+    const keys = past - from;
+    const p = scratch + at + P + <usize>from * ROW;
+    const ds = scratch + at + DS + <usize>from * ROW;
+    product(p, ROW, keys, 1, k + <usize>from * row, row, 4, scratch + QT + at, ROW, D, false);
+    product(ds, ROW, keys, 1, v + <usize>from * row, row, 4, scratch + QT + ROW * D + at, ROW, D, false);
+    if (bias) addBias(p, keys, bias + ((<usize>from) << 2), first + i, min(queries - i, 8), biasRows, T);
+    const partial = j + from < greatest(scratch + FROM + at, 8) || j + past > least(scratch + PAST + at, 8);
+    for (let half: usize = 0; half < 32; half += 16) {
+      const lane = scratch + at + half;
+      if (partial) mask(p + half, keys, j + from, lane + FROM, lane + PAST);
+      const lse = v128.load(lane + LSE);
+      const delta = v128.load(lane + DELTA);
+      const zero = f32x4.splat(0);
+      let s = lane;
+      for (let c: u32 = 0; c < n; c++) {
+        if (c >= from && c < past) {
+          const e = exp2(f32x4.sub(v128.load(s + P), lse), round, c5, c4, c3, c2, c1, one, low);
+          v128.store(s + P, e);
+          v128.store(s + DS, f32x4.mul(e, f32x4.sub(v128.load(s + DS), delta)));
+        } else {
+          v128.store(s + P, zero);
+          v128.store(s + DS, zero);
+        }
+        s += ROW;
+      }
     }
   }
 }
@@ -168,9 +197,28 @@ export function attention_bwd_f32(
           const pk = k + kv + <usize>j * row;
           const pb = bias ? bias + ((<usize>j) << 2) : 0;
           differentiate(scratch, pk, v + kv + <usize>j * row, j, keys, pb, first, n, L * S, D, T);
-          product(dvw + <usize>j * wide, wide, keys, <u32>(wide >> 5), scratch + P, ROW, 4, dow, wide, n, true);
-          product(dkw + <usize>j * wide, wide, keys, <u32>(wide >> 5), scratch + DS, ROW, 4, qw, wide, n, true);
-          product(dqt, ROW, D, (n + 7) / 8, pk, 4, row, scratch + DS, ROW, keys, true);
+          // Where the block is cut by what is seen, only the queries that see one of these keys.
+          const step: u32 = j < load<u32>(scratch + FROM, ROW - 4) || j + keys > load<u32>(scratch + PAST) ? 16 : BLOCK;
+          for (let c: u32 = 0; c < keys; c += step) {
+            const some = min(step, keys - c);
+            let from: usize = 0;
+            let past = (<usize>n) << 2;
+            while (from < past && load<u32>(scratch + PAST + from) <= j + c) from += 4;
+            while (from < past && load<u32>(scratch + FROM + past - 4) >= j + c + some) past -= 4;
+            const to = <usize>(j + c) * wide;
+            const p = scratch + <usize>c * ROW + from;
+            const b = (from >> 2) * wide;
+            const queries = <u32>((past - from) >> 2);
+            product(dvw + to, wide, some, <u32>(wide >> 5), p + P, ROW, 4, dow + b, wide, queries, true);
+            product(dkw + to, wide, some, <u32>(wide >> 5), p + DS, ROW, 4, qw + b, wide, queries, true);
+          }
+          for (let i: u32 = 0; i < n; i += 8) {
+            const at = (<usize>i) << 2;
+            const from = panelFrom(scratch, at, j, keys);
+            const past = max(panelPast(scratch, at, j, keys), from);
+            const ds = scratch + DS + at + <usize>from * ROW;
+            product(dqt + at, ROW, D, 1, pk + <usize>from * row, 4, row, ds, ROW, past - from, true);
+          }
           j += keys;
         }
         let to = dq + <usize>first * row;
