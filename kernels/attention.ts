@@ -106,7 +106,7 @@ function attend({ o, lse, v, ...rest }: RefArrays, d: Dims, p: Params): void {
 }
 
 /**
- * o (B,H,S,D) = softmax(scale·q·kᵀ + bias)·v with q (B,H,S,D) and k, v (B,G,T,D); every G of the H heads
+ * o (B,H,S,D) = softmax(scale·q·kᵀ + bias)·v with q (B,H,S,D) and k, v (B,G,T,D); H/G heads in a row
  * share one of k and v (GQA). lse (B,H,S) = ln Σ e^score, in nats. bias is (S,T), (H,S,T) or (B,H,S,T).
  * `scale` 0 stands for 1/√D. Query i stands at key i + T − S: `causal` hides the keys after it, `window`
  * those `window` or more away on either side (0: none). A row that sees no key, or only ones at -Inf,
@@ -151,7 +151,8 @@ export const attention = /* @__PURE__ */ defineKernel({
 /**
  * `attention` of q (B,H,S,D) over caches k, v (B,G,T,D) of which the first length[b] entries are valid
  * (length (B), i32; taken as 0 below 0 and T above T). Query i stands at entry length − S + i and sees no
- * later one. For a few queries: one pass over k and v serves all heads that share them. Has no VJP.
+ * later one; entries from length on are not read. For a few queries: one pass over k and v serves all heads
+ * that share them. Has no VJP.
  * @throws ShapeError when H is no multiple of G, or bias has other leading axes
  */
 export const attention_decode = /* @__PURE__ */ defineKernel({
@@ -247,7 +248,7 @@ const backwardFlops = (products: number) => (d: Dims, p: Params) => ({
 /**
  * dq (B,H,S,D), dk and dv (B,G,T,D) of `attention` from the rows of `attention_bwd_rows`, q, k, v and
  * bias. P is computed again from lse; memory O((S+T)·D). Gradients of a shared k or v are summed over
- * their heads in order. Has no VJP.
+ * their heads in order. A NaN or Inf may also reach gradients of rows that are hidden from it. Has no VJP.
  */
 export const attention_bwd = /* @__PURE__ */ defineKernel({
   name: "attention_bwd",

@@ -16,7 +16,7 @@ import source from "../wgsl/rope.wgsl";
  * Rotary position embedding: pair i of row s of x (…,S,D) is turned by the angle
  * (offset + s)·theta^(−2i/D). Pairs are (i, i + D/2) as in GPT-NeoX, or (2i, 2i + 1) under `interleaved`;
  * `inverse` turns the other way. The angle is reduced exactly, in 64-bit fractions of a turn: for
- * positions up to 2^20 it is right to 3e-7, as its sine and cosine. Su et al., arXiv:2104.09864.
+ * positions up to 10^9 sine and cosine are right to 4e-7. Su et al., arXiv:2104.09864.
  * @throws ShapeError unless D is even
  * @throws ValueError unless theta >= 1
  */

@@ -198,7 +198,8 @@ export function attention_bwd_f32(
           const pb = bias ? bias + ((<usize>j) << 2) : 0;
           differentiate(scratch, pk, v + kv + <usize>j * row, j, keys, pb, first, n, L * S, D, T);
           // Where the block is cut by what is seen, only the queries that see one of these keys.
-          const step: u32 = j < load<u32>(scratch + FROM, ROW - 4) || j + keys > load<u32>(scratch + PAST) ? 16 : BLOCK;
+          const cut = j < load<u32>(scratch + FROM, ROW - 4) || j + keys > load<u32>(scratch + PAST);
+          const step: u32 = cut ? 16 : BLOCK;
           for (let c: u32 = 0; c < keys; c += step) {
             const some = min(step, keys - c);
             let from: usize = 0;
@@ -284,6 +285,7 @@ export function attention_bwd_bias_f32(
 // flash. With few, lanes run along D, and each query takes its turn on CHUNK keys while they are near.
 const CHUNK: u32 = 256;
 
+/** The four sums over lanes. */
 // @ts-ignore: decorator
 @inline
 function sums(a: v128, b: v128, c: v128, d: v128): v128 {

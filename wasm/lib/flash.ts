@@ -44,6 +44,17 @@ export function exp2(x: v128, round: v128, c5: v128, c4: v128, c3: v128, c2: v12
   return v128.andnot(f32x4.mul(p, i32x4.shl(t, 23)), f32x4.lt(x, low));
 }
 
+// @ts-ignore: decorator
+@inline
+function keep(p: usize, a: v128, b: v128, add: bool): void {
+  if (add) {
+    a = f32x4.add(a, v128.load(p));
+    b = f32x4.add(b, v128.load(p, 16));
+  }
+  v128.store(p, a);
+  v128.store(p, b, 16);
+}
+
 /**
  * C (rows × 8·panels) = or += A (rows × n) · B (n × 8·panels). Strides in bytes: cs and bs from row to row of
  * C and B, across from row to row of A, along from column to column. Rows of C up to the next
@@ -93,20 +104,11 @@ export function product(
         a2 += along;
         a3 += along;
       }
-      for (let k: u32 = 0; k < 4; k++) {
-        let x = c00;
-        let y = c01;
-        if (k == 1) { x = c10; y = c11; }
-        if (k == 2) { x = c20; y = c21; }
-        if (k == 3) { x = c30; y = c31; }
-        if (add) {
-          x = f32x4.add(x, v128.load(to));
-          y = f32x4.add(y, v128.load(to, 16));
-        }
-        v128.store(to, x);
-        v128.store(to, y, 16);
-        to += cs;
-      }
+      keep(to, c00, c01, add);
+      keep(to + cs, c10, c11, add);
+      keep(to + 2 * cs, c20, c21, add);
+      keep(to + 3 * cs, c30, c31, add);
+      to += 4 * cs;
     }
     c += 32;
     b += 32;
