@@ -3,7 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Backend, type Tensor, vjp } from "../core/index.ts";
 import {
   adamw,
+  add,
   analog_mvm,
+  attention,
   clip_by_norm,
   conv2d,
   conv2d_winograd,
@@ -118,6 +120,57 @@ describe.each(["ref", "wasm", "webgpu"] as const)("gradients on %s", (name) => {
     );
     await near(value as Tensor, [5, 6, 1, 2, 5, 6, 5, 6]);
     await near(grads.x, [2, 20, 0, 0, 13, 130]);
+  });
+
+  test("attention has the gradients of its definition", async () => {
+    const [S, T, D] = [5, 7, 6];
+    const rows = (n: number, salt: number) =>
+      be.tensor(
+        [1, 2, n, D],
+        Float32Array.from({ length: 2 * n * D }, (_, i) => Math.sin(i + salt)),
+      );
+    const p = { q: rows(S, 1), k: rows(T, 2), v: rows(T, 3), bias: be.tensor([S, T]) };
+    const at = { scale: 0.5 };
+    const flat = (t: Tensor) => t.reshape([2, t.shape[2], D]);
+    const plain = vjp((t: typeof p) => {
+      const scores = matmul(flat(t.q), flat(t.k), { alpha: at.scale, tb: 1 });
+      return matmul(softmax(add(scores, t.bias)), flat(t.v));
+    })(p, rows(S, 4).reshape([2, S, D]));
+    const flash = vjp((t: typeof p) => attention(t.q, t.k, t.v, { ...at, bias: t.bias }).o)(
+      p,
+      rows(S, 4),
+    );
+    await near(flash.value as Tensor, Array.from(await (plain.value as Tensor).read()));
+    for (const name of ["q", "k", "v", "bias"] as const)
+      await near(flash.grads[name], Array.from(await plain.grads[name].read()));
+  });
+
+  test("lse of attention has a gradient: the mean of the keys", async () => {
+    const q = be.tensor([1, 1, 1, 2], [0, 0]);
+    const k = be.tensor([1, 1, 2, 2], [1, 2, 3, 6]);
+    const v = be.tensor([1, 1, 2, 2], [1, 1, 1, 1]);
+    const { value, grads } = vjp((t: { q: Tensor; v: Tensor }) => {
+      return attention(t.q, k, t.v, { scale: 1 }).lse;
+    })({ q, v }, be.tensor([1, 1, 1], [1]));
+    await near(value as Tensor, [Math.log(2)]);
+    await near(grads.q, [2, 4]);
+    await near(grads.v, [0, 0, 0, 0]);
+  });
+
+  test("a query that sees no key has no gradient", async () => {
+    // Three queries end at the one key: the first two come before it.
+    const q = be.tensor([1, 1, 3, 1], [1, 2, 3]);
+    const one = { k: be.tensor([1, 1, 1, 1], [0.5]), v: be.tensor([1, 1, 1, 1], [4]) };
+    const seeds = [be.tensor([1, 1, 3, 1], [5, 6, 7]), be.tensor([1, 1, 3], [1, 1, 2])];
+    const { value, grads } = vjp((t: { q: Tensor; k: Tensor; v: Tensor }) =>
+      attention(t.q, t.k, t.v, { causal: 1, scale: 1 }),
+    )({ q, ...one }, { o: seeds[0], lse: seeds[1] });
+    const { o, lse } = value as { o: Tensor; lse: Tensor };
+    await near(o, [0, 0, 4]);
+    expect(Array.from(await lse.read())).toEqual([-Infinity, -Infinity, 1.5]);
+    await near(grads.q, [0, 0, 1]);
+    await near(grads.k, [6]);
+    await near(grads.v, [7]);
   });
 
   test("a perfect analog read has the gradient of the float product", async () => {

@@ -1,0 +1,87 @@
+import {
+  acc,
+  type Case,
+  defineKernel,
+  f32,
+  flag,
+  grid,
+  inp,
+  linear,
+  type Suite,
+  u32,
+} from "../core/contract.ts";
+import source from "../wgsl/rope.wgsl";
+
+/**
+ * Rotary position embedding: pair i of row s of x (…,S,D) is turned by the angle
+ * (offset + s)·theta^(−2i/D). Pairs are (i, i + D/2) as in GPT-NeoX, or (2i, 2i + 1) under `interleaved`;
+ * `inverse` turns the other way. The angle is reduced exactly, in 64-bit fractions of a turn: for
+ * positions up to 10^9 sine and cosine are right to 4e-7. Su et al., arXiv:2104.09864.
+ * @throws ShapeError unless D is even
+ * @throws ValueError unless theta >= 1
+ */
+export const rope = /* @__PURE__ */ defineKernel({
+  name: "rope",
+  family: "attention",
+  args: [acc("y", "*R S D"), inp("x", "*R S D")],
+  params: {
+    theta: f32(10000, ["finite and >= 1", (v) => Number.isFinite(v) && v >= 1]),
+    offset: u32(0),
+    interleaved: flag(),
+    inverse: flag(),
+  },
+  check: ({ D }) =>
+    D % 2 === 0 && D < 65536 ? undefined : `x: D=${D} is not even, or not < 65536`,
+  ref: ({ y, x }, { R, S, D }, { theta, offset, interleaved, inverse }) => {
+    const half = D / 2;
+    for (let row = 0; row < R * S; row++) {
+      for (let i = 0; i < half; i++) {
+        const angle = (offset + (row % S)) * Math.fround(theta) ** ((-2 * i) / D);
+        const c = Math.cos(angle);
+        const s = inverse ? -Math.sin(angle) : Math.sin(angle);
+        const a = row * D + (interleaved ? 2 * i : i);
+        const b = a + (interleaved ? 1 : half);
+        y[a] = x[a] * c - x[b] * s;
+        y[b] = x[b] * c + x[a] * s;
+      }
+    }
+  },
+  vjp: (g) => {
+    const { theta, offset, interleaved, inverse } = g.p;
+    g.to("x", rope, [g.d.y], { theta, offset, interleaved, inverse: 1 - inverse });
+  },
+  cost: ({ R, S, D }) => ({ flops: 3 * R * S * D + 20 * S * D, bytes: 8 * R * S * D }),
+  webgpu: [{ source, grid: ({ S, D }) => linear((S * D) / 2) }],
+  wasm: {
+    tiles: ({ S }) => Math.ceil(S / 16),
+    scratch: ({ D }) => 8 * D + 32,
+  },
+});
+
+const cases = (): Case[] => [
+  ...grid({ R: [[], [3]], S: [1, 5, 16, 17], D: [2, 6, 8, 10, 64] }),
+  ...[{ interleaved: 1 }, { inverse: 1 }, { interleaved: 1, inverse: 1, theta: 500000 }].flatMap(
+    (params) =>
+      [2, 8, 14].map((D) => ({ dims: { R: [2, 2], S: 3, D }, params: { ...params, offset: 7 } })),
+  ),
+  { dims: { R: [], S: 40, D: 128 }, params: { offset: 99_990 } },
+  { dims: { R: [], S: 40, D: 32 }, params: { offset: 1_048_530, theta: 1 } },
+  { dims: { R: [], S: 9, D: 96 }, params: { offset: 131_072, theta: 1e6, interleaved: 1 } },
+  { dims: { R: [0], S: 3, D: 4 } },
+  { dims: { R: [2], S: 0, D: 4 } },
+  { dims: { R: [2], S: 3, D: 0 } },
+];
+
+export const ropeSuite: Suite = {
+  kernel: rope,
+  cases,
+  bench: () => [
+    { dims: { R: [1, 12], S: 1024, D: 64 }, source: "12 heads of 64, 1024 tokens" },
+    {
+      dims: { R: [1, 32], S: 1, D: 128 },
+      params: { offset: 4095 },
+      source: "Llama decode, 32 heads",
+    },
+  ],
+  tol: { rel: 1e-6, abs: 1e-6 },
+};
