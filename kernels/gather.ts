@@ -58,12 +58,13 @@ export const scatter_add = /* @__PURE__ */ defineKernel({
   // One workgroup a row of y.
   webgpu: [{ source, grid: ({ V }) => linear(V, 1) }],
   // Threads own rows of y: each reads all of index, and adds what is theirs.
-  wasm: { tiles: ({ V }) => Math.ceil(V / 4096) },
+  wasm: { tiles: ({ V }) => Math.ceil(V / 64) },
 });
 
 const cases = (): Case[] => [
   ...grid({ N: [[1], [5], [2, 9], [65]], D: edges(4), V: [1, 7] }),
-  { dims: { N: [40], D: 3, V: 4099 } },
+  { dims: { N: [40], D: 3, V: 131 } },
+  { dims: { N: [300], D: 5, V: 128 } },
 ];
 const withSize = (from: () => Case[]) => () =>
   from().map((c) => ({ ...c, params: { size: c.dims.V as number } }));

@@ -34,7 +34,7 @@ export function gather_f32(
 }
 
 /** Rows of y that one tile owns. */
-const OWNED: u32 = 4096;
+const OWNED: u32 = 64;
 
 export function scatter_add_f32(
   y: usize, x: usize, index: usize,

@@ -13,7 +13,7 @@ export function softmax_f32(
     let py = rowAt(y, r, C);
     const m = rowMax(px, C);
     // The largest term is 1, so a sum of 0 is that of an empty row; a NaN is in the sum.
-    const s = rowExp(scratch, px, m == -Infinity ? 0 : m, C);
+    const s = rowExp(true, scratch, px, m == -Infinity ? 0 : m, C);
     const inv = f32x4.splat(s == 0 ? 0 : 1 / s);
     let e = scratch;
     let i: u32 = 0;

@@ -12,7 +12,7 @@ export function softmax_xent_f32(
   for (let r = lo * ROWS; r < end; r++) {
     const px = rowAt(logits, r, C);
     const m = rowMax(px, C);
-    const l = m + f32x4.extract_lane(log4(f32x4.splat(rowExp(0, px, m, C))), 0);
+    const l = m + f32x4.extract_lane(log4(f32x4.splat(rowExp(false, 0, px, m, C))), 0);
     const at = (<usize>r) << 2;
     const label = load<u32>(labels + at);
     store<f32>(lse + at, l);

@@ -48,22 +48,30 @@ const EXP_P = memory.data<f32>([
   1.9999994039535522, 2,
 ]);
 
-/** e^x, relative error < 2e-7; 0 below -86.98, +Inf above 88.72, NaN for NaN. */
+/** e^x as exp4, for x <= 89. */
 // @ts-ignore: decorator
 @inline
-export function exp4(x0: v128): v128 {
-  // pmin and pmax hand on their first operand when it is NaN.
-  const x = f32x4.pmax(f32x4.pmin(x0, c(EXP_MOST)), c(EXP_LEAST));
+export function expBelow4(x0: v128): v128 {
+  // pmax, and pmin below, hand on their first operand when it is NaN.
+  const x = f32x4.pmax(x0, c(EXP_LEAST));
   const t = madd(x, c(LOG2E), c(EXP_ROUND));
   const n = f32x4.sub(t, c(EXP_ROUND));
   const r = nmadd(n, c(LN2_LO), nmadd(n, c(LN2_HI), x));
-  let p = madd(c(EXP_P), r, c(EXP_P, 1));
-  p = madd(p, r, c(EXP_P, 2));
-  p = madd(p, r, c(EXP_P, 3));
-  p = madd(p, r, c(EXP_P, 4));
-  p = madd(p, r, c(EXP_P, 5));
+  // Estrin's order, half the latency of Horner's.
+  const z = f32x4.mul(r, r);
+  const p4 = madd(c(EXP_P), r, c(EXP_P, 1));
+  const p2 = madd(c(EXP_P, 2), r, c(EXP_P, 3));
+  const p0 = madd(c(EXP_P, 4), r, c(EXP_P, 5));
+  const p = madd(madd(p4, z, p2), z, p0);
   // 2p · 2^(n−1): the half keeps the exponent in range for the largest results.
   return f32x4.mul(p, i32x4.shl(t, 23));
+}
+
+/** e^x, relative error < 2e-7; 0 below -86.98, +Inf above 88.72, NaN for NaN. */
+// @ts-ignore: decorator
+@inline
+export function exp4(x: v128): v128 {
+  return expBelow4(f32x4.pmin(x, c(EXP_MOST)));
 }
 
 const MIN_NORMAL = memory.data<f32>([1.17549435e-38]);
@@ -213,7 +221,7 @@ const SOFTPLUS_LOW = memory.data<f32>([-15]);
 // @ts-ignore: decorator
 @inline
 export function softplus4(x: v128): v128 {
-  const t = exp4(f32x4.neg(f32x4.abs(x)));
+  const t = expBelow4(f32x4.neg(f32x4.abs(x)));
   // A NaN comes through relu4.
   const y = f32x4.add(relu4(x), logNormal4(f32x4.add(c(ONE), t), f32x4.splat(0)));
   // Where 1 + t rounds to 1 the logarithm is t.

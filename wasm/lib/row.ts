@@ -1,5 +1,5 @@
 import { take } from "./accumulate";
-import { exp4, hmax, hsum, madd } from "./math";
+import { expBelow4, hmax, hsum, madd } from "./math";
 
 // Row helpers: every tile of a row kernel is ROWS rows, whole. Sums run in four vectors, so that the
 // latency of one addition does not bound them.
@@ -105,27 +105,25 @@ export function rowSquares(p: usize, m: f32, C: u32): f32 {
   return moment(true, p, m, C);
 }
 
-/** Σ e^(p_i − m) over C; with `terms` the summands are stored there, up to a multiple of 4. */
+/** Σ e^(p_i − m) over C, m >= p_i. If `keep`, the terms are stored in whole vectors at `terms`. */
 // @ts-ignore: decorator
 @inline
-export function rowExp(terms: usize, p: usize, m: f32, C: u32): f32 {
+export function rowExp(keep: bool, terms: usize, p: usize, m: f32, C: u32): f32 {
   const vm = f32x4.splat(m);
   let s = f32x4.splat(0);
   let i: u32 = 0;
   for (; i + 4 <= C; i += 4) {
-    const e = exp4(f32x4.sub(v128.load(p), vm));
+    const e = expBelow4(f32x4.sub(v128.load(p), vm));
     s = f32x4.add(s, e);
-    if (terms) {
-      v128.store(terms, e);
-      terms += 16;
-    }
+    if (keep) v128.store(terms, e);
+    terms += 16;
     p += 16;
   }
   if (i < C) {
     // e^-Inf = 0: the lanes past the end add nothing.
-    const e = exp4(f32x4.sub(take(p, C - i, -Infinity), vm));
+    const e = expBelow4(f32x4.sub(take(p, C - i, -Infinity), vm));
     s = f32x4.add(s, e);
-    if (terms) v128.store(terms, e);
+    if (keep) v128.store(terms, e);
   }
   return hsum(s);
 }
