@@ -14,4 +14,5 @@ export * from "./sgd.ts";
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";
 export * from "./transfer.ts";
+export * from "./transpose.ts";
 export * from "./unary.ts";
