@@ -13,6 +13,7 @@ export * from "./rmsnorm.ts";
 export * from "./sgd.ts";
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";
+export * from "./sort.ts";
 export * from "./transfer.ts";
 export * from "./transpose.ts";
 export * from "./unary.ts";

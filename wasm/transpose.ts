@@ -35,7 +35,7 @@ export function transpose_f32(
           p = p3 + sx;
         }
         let o = py + ((<usize>m) << 2);
-        for (let q = scratch; q < scratch + SIDE * LINE; q += LINE) {
+        for (let q = scratch; q < scratch + <usize>SIDE * LINE; q += LINE) {
           put4(o, v128.load(q), beta);
           put4(o + 16, v128.load(q, 16), beta);
           put4(o + 32, v128.load(q, 32), beta);
