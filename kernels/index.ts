@@ -2,6 +2,7 @@ export * from "./adamw.ts";
 export * from "./analog_mvm.ts";
 export * from "./binary.ts";
 export * from "./clip.ts";
+export * from "./fft.ts";
 export * from "./gather.ts";
 export * from "./layernorm.ts";
 export * from "./matmul.ts";
