@@ -59,6 +59,16 @@ describe.each(["wasm", "webgpu"] as const)("functions on %s", (name) => {
     expect(worst.excess, JSON.stringify(worst)).toBeLessThanOrEqual(1);
   });
 
+  test.each(table)(
+    "%s of an element does not depend on where it lies",
+    async (_, f, _w, lo, hi) => {
+      const x = between(lo, hi).subarray(0, 7);
+      const all = await apply(f, x);
+      for (let i = 0; i < x.length; i++)
+        expect(await apply(f, x.slice(i, i + 1))).toEqual(all.slice(i, i + 1));
+    },
+  );
+
   const special = Float32Array.of(Number.NaN, Infinity, -Infinity, 0, 200, -200);
   test.each([
     ["exp", exp, [Number.NaN, Infinity, 0, 1, Infinity, 0]],
