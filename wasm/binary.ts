@@ -83,6 +83,17 @@ function run(op: i32, y: usize, a: usize, b: usize, N: u32, A: u32, B: u32, beta
     const stepA: usize = A == 1 ? 0 : 4;
     const stepB: usize = B == 1 ? 0 : 4;
     let k: u32 = 0;
+    if (A != 1 && B != 1) {
+      for (; k + 16 <= n; k += 16) {
+        put4(py, op4(op, v128.load(pa), v128.load(pb)), beta);
+        put4(py + 16, op4(op, v128.load(pa, 16), v128.load(pb, 16)), beta);
+        put4(py + 32, op4(op, v128.load(pa, 32), v128.load(pb, 32)), beta);
+        put4(py + 48, op4(op, v128.load(pa, 48), v128.load(pb, 48)), beta);
+        py += 64;
+        pa += 64;
+        pb += 64;
+      }
+    }
     for (; k + 4 <= n; k += 4) {
       const va = A == 1 ? v128.load32_splat(pa) : v128.load(pa);
       const vb = B == 1 ? v128.load32_splat(pb) : v128.load(pb);
