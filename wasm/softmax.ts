@@ -17,6 +17,14 @@ export function softmax_f32(
     const inv = f32x4.splat(s == 0 ? 0 : 1 / s);
     let e = scratch;
     let i: u32 = 0;
+    for (; i + 16 <= C; i += 16) {
+      put4(py, f32x4.mul(v128.load(e), inv), beta);
+      put4(py + 16, f32x4.mul(v128.load(e, 16), inv), beta);
+      put4(py + 32, f32x4.mul(v128.load(e, 32), inv), beta);
+      put4(py + 48, f32x4.mul(v128.load(e, 48), inv), beta);
+      py += 64;
+      e += 64;
+    }
     for (; i + 4 <= C; i += 4) {
       put4(py, f32x4.mul(v128.load(e), inv), beta);
       py += 16;
