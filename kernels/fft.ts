@@ -20,9 +20,9 @@ const factor = (N: number, { inverse, norm }: Params) =>
 
 /**
  * Discrete Fourier transform of rows (R,N) of complex numbers in two planes, N a power of two:
- * yr + i·yi = f Σ_n (xr + i·xi) e^∓2πikn/N, − forward and + `inverse`; without xi the input is real. `norm`
- * says where the factor is, as in NumPy: `backward` f = 1 forward and 1/N inverse, `forward` the other way
- * round, `ortho` 1/√N both ways. Error about 1e-7 of the largest output.
+ * yr + i·yi = f Σ_n (xr + i·xi) e^∓2πikn/N, − forward and + `inverse`; without xi the input is real.
+ * `norm` says where the factor is, as in NumPy: `backward` f = 1 forward and 1/N inverse, `forward` the
+ * other way round, `ortho` 1/√N both ways. Error about 1e-7 of the largest output.
  * @throws ShapeError when N is not a power of two
  */
 export const fft = /* @__PURE__ */ defineKernel({

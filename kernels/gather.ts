@@ -63,8 +63,8 @@ export const scatter_add = /* @__PURE__ */ defineKernel({
 });
 
 /**
- * y (R,K) = x[r, index[r,k]], elements of each row of x (R,C) picked by index (R,K, i32): `sort` and `topk`
- * give such an index. An index outside 0 … C−1 gives NaN, or 0 when `outside` says so.
+ * y (R,K) = x[r, index[r,k]], elements of each row of x (R,C) picked by index (R,K, i32), such as `sort`
+ * and `topk` give. An index outside 0 … C−1 gives NaN, or 0 when `outside` says so.
  */
 export const gather_last = /* @__PURE__ */ defineKernel({
   name: "gather_last",
@@ -85,8 +85,9 @@ export const gather_last = /* @__PURE__ */ defineKernel({
 });
 
 /**
- * y (R,C): y[r, index[r,k]] += x[r,k] for x (R,K) and index (R,K, i32), `size` = C; elements that no index
- * names are 0. An index outside 0 … C−1 is left out. Terms are added in the order of k on every backend.
+ * y (R,C): y[r, index[r,k]] += x[r,k] for x (R,K) and index (R,K, i32), `size` = C; elements that no
+ * index names are 0. An index outside 0 … C−1 is left out. Terms are added in the order of k on every
+ * backend.
  */
 export const scatter_add_last = /* @__PURE__ */ defineKernel({
   name: "scatter_add_last",

@@ -29,8 +29,8 @@ function order(row: RefArrays[string], descending: boolean, nanFirst: boolean): 
 const webgpu = [{ source, grid: ({ R, C }: Dims) => linear(R * Math.ceil(C / 64), 1) }];
 
 /**
- * y (R,C) = each row of x (R,C) in ascending order, or `descending`, and index (R,C, i32): where an
- * element of y was in x (argsort). Stable: equal elements, of which 0 and −0 are two, keep their order. NaN comes
+ * y (R,C) = each row of x (R,C) in ascending order, or `descending`, and index (R,C, i32), the argsort:
+ * where an element of y was in x. Stable: equal elements, as 0 and −0 are, keep their order. NaN comes
  * last either way.
  */
 export const sort = /* @__PURE__ */ defineKernel({

@@ -29,9 +29,9 @@ fn place(w: vec3u, g: vec3u, C: u32) -> Place {
   return Place(id / blocks, (id % blocks) * 64u);
 }
 
-// How many elements of the row come before this thread's.
-fn before(at: Place, C: u32, l: u32, mode: u32) -> u32 {
-  let o = at.row * C;
+// How many elements of the row come before this thread's. All threads must call it.
+fn before(at: Place, R: u32, C: u32, l: u32, mode: u32) -> u32 {
+  let o = select(0u, at.row, at.row < R) * C;
   let i = at.first + l;
   let mine = key_of(x[o + min(i, C - 1u)], mode);
   var n = 0u;
@@ -50,10 +50,9 @@ fn before(at: Place, C: u32, l: u32, mode: u32) -> u32 {
 @compute @workgroup_size(64)
 fn sort_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let at = place(w, g, p.C);
-  if (at.row >= p.R || p.C == 0u) { return; }
-  let to = before(at, p.C, l, select(ASCENDING, DESCENDING, p.descending == 1u));
+  let to = before(at, p.R, p.C, l, select(ASCENDING, DESCENDING, p.descending == 1u));
   let i = at.first + l;
-  if (i >= p.C) { return; }
+  if (at.row >= p.R || i >= p.C) { return; }
   y[at.row * p.C + to] = x[at.row * p.C + i];
   index[at.row * p.C + to] = i32(i);
 }
@@ -64,10 +63,9 @@ struct PK { R: u32, K: u32, C: u32, k: u32 }
 @compute @workgroup_size(64)
 fn topk_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let at = place(w, g, pk.C);
-  if (at.row >= pk.R || pk.C == 0u) { return; }
-  let to = before(at, pk.C, l, LARGEST);
+  let to = before(at, pk.R, pk.C, l, LARGEST);
   let i = at.first + l;
-  if (i >= pk.C || to >= pk.K) { return; }
+  if (at.row >= pk.R || i >= pk.C || to >= pk.K) { return; }
   y[at.row * pk.K + to] = x[at.row * pk.C + i];
   index[at.row * pk.K + to] = i32(i);
 }
