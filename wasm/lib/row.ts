@@ -112,6 +112,17 @@ export function rowExp(keep: bool, terms: usize, p: usize, m: f32, C: u32): f32 
   const vm = f32x4.splat(m);
   let s = f32x4.splat(0);
   let i: u32 = 0;
+  for (; i + 8 <= C; i += 8) {
+    const e = expBelow4(f32x4.sub(v128.load(p), vm));
+    const f = expBelow4(f32x4.sub(v128.load(p, 16), vm));
+    s = f32x4.add(s, f32x4.add(e, f));
+    if (keep) {
+      v128.store(terms, e);
+      v128.store(terms, f, 16);
+    }
+    terms += 32;
+    p += 32;
+  }
   for (; i + 4 <= C; i += 4) {
     const e = expBelow4(f32x4.sub(v128.load(p), vm));
     s = f32x4.add(s, e);
