@@ -21,6 +21,16 @@ export function layernorm_f32(
     const vk = f32x4.splat(k);
     let i: u32 = 0;
     let p: usize = 0;
+    for (; i + 8 <= C; i += 8) {
+      const q = px + p;
+      const w = weight + p;
+      const b = bias + p;
+      const h0 = f32x4.mul(f32x4.sub(v128.load(q), vm), vk);
+      const h1 = f32x4.mul(f32x4.sub(v128.load(q, 16), vm), vk);
+      v128.store(py + p, madd(h0, v128.load(w), v128.load(b)));
+      v128.store(py + p, madd(h1, v128.load(w, 16), v128.load(b, 16)), 16);
+      p += 32;
+    }
     for (; i + 4 <= C; i += 4) {
       const hat = f32x4.mul(f32x4.sub(v128.load(px + p), vm), vk);
       v128.store(py + p, madd(hat, v128.load(weight + p), v128.load(bias + p)));
