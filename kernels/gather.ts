@@ -4,6 +4,7 @@ import {
   choice,
   defineKernel,
   edges,
+  type Fill,
   grid,
   inp,
   linear,
@@ -58,12 +59,60 @@ export const scatter_add = /* @__PURE__ */ defineKernel({
   // One workgroup a row of y.
   webgpu: [{ source, grid: ({ V }) => linear(V, 1) }],
   // Threads own rows of y: each reads all of index, and adds what is theirs.
-  wasm: { tiles: ({ V }) => Math.ceil(V / 4096) },
+  wasm: { tiles: ({ V }) => Math.ceil(V / 64) },
+});
+
+/**
+ * y (R,K) = x[r, index[r,k]], elements of each row of x (R,C) picked by index (R,K, i32), such as `sort`
+ * and `topk` give. An index outside 0 … C−1 gives NaN, or 0 when `outside` says so.
+ */
+export const gather_last = /* @__PURE__ */ defineKernel({
+  name: "gather_last",
+  family: "indexing",
+  args: [acc("y", "*R K"), inp("x", "*R C"), inp("index", "*R K", "i32")],
+  params: { outside: choice("nan", "zero") },
+  ref: ({ y, x, index }, { R, K, C }, { outside }) => {
+    const other = outside === "zero" ? 0 : Number.NaN;
+    for (let i = 0; i < R * K; i++) {
+      const c = index[i];
+      y[i] = c >= 0 && c < C ? x[Math.floor(i / K) * C + c] : other;
+    }
+  },
+  vjp: (g) => g.to("x", scatter_add_last, [g.d.y, g.in.index], { size: g.dims.C }),
+  cost: ({ R, K }) => ({ flops: 0, bytes: 12 * R * K }),
+  webgpu: [{ source, grid: ({ R, K }) => linear(R * K) }],
+  wasm: { tiles: ({ R }) => Math.ceil(R / 8) },
+});
+
+/**
+ * y (R,C): y[r, index[r,k]] += x[r,k] for x (R,K) and index (R,K, i32), `size` = C; elements that no
+ * index names are 0. An index outside 0 … C−1 is left out. Terms are added in the order of k on every
+ * backend.
+ */
+export const scatter_add_last = /* @__PURE__ */ defineKernel({
+  name: "scatter_add_last",
+  family: "indexing",
+  args: [acc("y", "*R C"), inp("x", "*R K"), inp("index", "*R K", "i32")],
+  params: { size: u32() },
+  derive: (d, _runs, p) => {
+    d.C = p.size;
+  },
+  ref: ({ y, x, index }, { R, C, K }) => {
+    for (let i = 0; i < R * K; i++) {
+      const c = index[i];
+      if (c >= 0 && c < C) y[Math.floor(i / K) * C + c] += x[i];
+    }
+  },
+  vjp: (g) => g.to("x", gather_last, [g.d.y, g.in.index], { outside: "zero" }),
+  cost: ({ R, C, K }) => ({ flops: R * K, bytes: 4 * R * (C + 2 * K) }),
+  webgpu: [{ source, grid: ({ R, C }) => linear(R * C) }],
+  wasm: { tiles: ({ R }) => Math.ceil(R / 8) },
 });
 
 const cases = (): Case[] => [
   ...grid({ N: [[1], [5], [2, 9], [65]], D: edges(4), V: [1, 7] }),
-  { dims: { N: [40], D: 3, V: 4099 } },
+  { dims: { N: [40], D: 3, V: 131 } },
+  { dims: { N: [300], D: 5, V: 128 } },
 ];
 const withSize = (from: () => Case[]) => () =>
   from().map((c) => ({ ...c, params: { size: c.dims.V as number } }));
@@ -73,9 +122,22 @@ const bench = (): Case[] => [
 ];
 const tol = { rel: 1e-6, abs: 1e-6 };
 
+const lastCases = (): Case[] => [
+  ...grid({ R: [[1], [3, 3]], K: [1, 5, 130], C: [1, 66] }),
+  { dims: { R: [], K: 4, C: 7 } },
+  { dims: { R: [2], K: 0, C: 3 } },
+];
+const lastBench = (): Case[] => [
+  { dims: { R: [1024], K: 8, C: 1024 }, source: "the 8 largest of 1024" },
+];
+const lastWithSize = (from: () => Case[]) => () =>
+  from().map((c) => ({ ...c, params: { size: c.dims.C as number } }));
+
 /** Every seventh index is outside. */
-const index = (u: number, i: number, { V }: Record<string, number>) =>
-  i % 7 === 6 ? (i % 2 ? V : -1) : Math.floor(u * V);
+const within = (u: number, i: number, n: number) =>
+  i % 7 === 6 ? (i % 2 ? n : -1) : Math.floor(u * n);
+const index: Fill = (u, i, { V }) => within(u, i, V);
+const lastIndex: Fill = (u, i, { C }) => within(u, i, C);
 
 export const gatherSuites: Suite[] = [
   {
@@ -95,5 +157,23 @@ export const gatherSuites: Suite[] = [
     bench: withSize(bench),
     tol,
     fill: { index },
+  },
+  {
+    kernel: gather_last,
+    cases: () => [
+      ...lastCases().map((c) => ({ ...c, params: { outside: "zero" } })),
+      ...lastCases().slice(-3),
+    ],
+    bench: lastBench,
+    tol,
+    fill: { index: lastIndex },
+    skipFiniteDifferences: "an index outside gives NaN; test/gradients.test.ts",
+  },
+  {
+    kernel: scatter_add_last,
+    cases: lastWithSize(lastCases),
+    bench: lastWithSize(lastBench),
+    tol,
+    fill: { index: lastIndex },
   },
 ];

@@ -34,7 +34,8 @@ export const softmax = /* @__PURE__ */ defineKernel({
   vjp: (g) => g.to("x", softmax_bwd, [g.d.y, g.out.y]),
   cost: ({ R, C }) => ({ flops: 28 * R * C, bytes: 8 * R * C }),
   webgpu,
-  wasm,
+  // The exponentials of a row, in whole vectors.
+  wasm: { ...wasm, scratch: ({ C }) => 16 * Math.ceil(C / 4) },
 });
 
 /** dx (R,C) = y (dy − Σ_c dy·y), y the softmax. */

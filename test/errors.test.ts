@@ -16,7 +16,17 @@ import {
   TilegradError,
   ValueError,
 } from "../core/index.ts";
-import { adamw, add, matmul, max, mean_field_update, pulse_scales, sum } from "../kernels/index.ts";
+import {
+  adamw,
+  add,
+  fft,
+  matmul,
+  max,
+  mean_field_update,
+  pulse_scales,
+  sum,
+  topk,
+} from "../kernels/index.ts";
 import { openBackend } from "./support/backends.ts";
 
 // Each class of error, with the words a person gets to read.
@@ -61,6 +71,18 @@ describe("ShapeError", () => {
       () => (add as (...a: unknown[]) => unknown)(t(2), t(2), t(2)),
       "missing",
       "[add] takes 2 tensors (a, b), got 3",
+    ],
+    [
+      "a length that is no power of two",
+      () => fft(t(2, 12)),
+      "shape",
+      "[fft] N: expected a power of two, got 12",
+    ],
+    [
+      "more than there are",
+      () => topk(t(2, 3), { k: 4 }),
+      "shape",
+      "[topk] k: expected at most C=3, got 4",
     ],
     [
       "no tensor",

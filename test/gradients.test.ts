@@ -9,7 +9,9 @@ import {
   clip_by_norm,
   conv2d,
   conv2d_winograd,
+  fft,
   gather,
+  gather_last,
   gelu,
   groupnorm,
   layernorm,
@@ -20,7 +22,9 @@ import {
   softmax,
   softmax_xent,
   softplus,
+  sort,
   sum_squares,
+  topk,
   winograd_filter,
 } from "../kernels/index.ts";
 import { openBackend } from "./support/backends.ts";
@@ -171,6 +175,50 @@ describe.each(["ref", "wasm", "webgpu"] as const)("gradients on %s", (name) => {
     await near(grads.q, [0, 0, 1]);
     await near(grads.k, [6]);
     await near(grads.v, [7]);
+  });
+
+  test("gather_last picks within rows, and its gradient puts back", async () => {
+    const index = be.tensor([2, 3], [2, 0, 2, 1, 1, 0], "i32");
+    const { value, grads } = vjp((t: { x: Tensor }) => gather_last(t.x, index))(
+      { x: be.tensor([2, 3], [1, 2, 3, 4, 5, 6]) },
+      be.tensor([2, 3], [1, 10, 2, 20, 4, 40]),
+    );
+    await near(value as Tensor, [3, 1, 3, 5, 5, 4]);
+    await near(grads.x, [10, 0, 3, 40, 24, 0]);
+  });
+
+  test("the gradient of sort goes back where the elements were, ties in their order", async () => {
+    const x = be.tensor([2, 4], [3, -1, 3, 2, 0, 5, 1, 0]);
+    const dy = be.tensor([2, 4], [1, 2, 3, 4, 5, 6, 7, 8]);
+    const ascending = vjp((t: { x: Tensor }) => sort(t.x).y)({ x }, dy);
+    await near(ascending.value as Tensor, [-1, 2, 3, 3, 0, 0, 1, 5]);
+    await near(ascending.grads.x, [3, 1, 4, 2, 5, 8, 7, 6]);
+    const descending = vjp((t: { x: Tensor }) => sort(t.x, { descending: 1 }).y)({ x }, dy);
+    await near(descending.grads.x, [1, 4, 2, 3, 7, 5, 6, 8]);
+  });
+
+  test("the gradient of topk is the k cotangents, zero elsewhere", async () => {
+    const x = be.tensor([2, 4], [3, -1, 3, 2, 0, 5, 1, 0]);
+    const { value, grads } = vjp((t: { x: Tensor }) => topk(t.x, { k: 2 }).values)(
+      { x },
+      be.tensor([2, 2], [1, 2, 3, 4]),
+    );
+    await near(value as Tensor, [3, 3, 5, 1]);
+    await near(grads.x, [1, 0, 2, 0, 0, 3, 4, 0]);
+  });
+
+  test("fft of an impulse is flat, its inverse comes back, and Parseval's theorem holds", async () => {
+    const n = 4096;
+    const impulse = fft(be.tensor([4], [1, 0, 0, 0]));
+    await near(impulse.yr, [1, 1, 1, 1]);
+    await near(impulse.yi, [0, 0, 0, 0]);
+    const wave = Array.from({ length: n }, (_, i) => Math.sin(i * i));
+    const y = fft(be.tensor([n], wave), { norm: "ortho" });
+    const energy = (await sum_squares(y.yr).read())[0] + (await sum_squares(y.yi).read())[0];
+    const want = wave.reduce((e, v) => e + v * v, 0);
+    expect(Math.abs(energy - want)).toBeLessThan(1e-5 * want);
+    const back = fft(y.yr, { xi: y.yi, inverse: 1, norm: "ortho" });
+    await near(back.yr, wave);
   });
 
   test("a perfect analog read has the gradient of the float product", async () => {

@@ -1,4 +1,4 @@
-import { normal4, threefry4, x0 } from "./lib/random";
+import { normal4, threefry4, x0, x1 } from "./lib/random";
 
 // y (S,O) = analog product of x (S,I) and w (O,I), or (I,O) under `tr`: noise management, DAC, product,
 // noise, ADC, bound management. A tile is one sample; scratch holds its quantised input.
@@ -12,7 +12,7 @@ function rint(v: f32, quantum: f32): f32 {
 /** One standard normal for (element, time). */
 function draw(seed: u32, stream: u32, c0: u32, c1: u32): f32 {
   threefry4(seed, stream, i32x4.splat(c0), i32x4.splat(c1));
-  normal4();
+  normal4(x0, x1);
   return f32x4.extract_lane(x0, 0);
 }
 

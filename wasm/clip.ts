@@ -6,11 +6,20 @@ export function clip_by_norm_f32(g: usize, sumsq: usize, N: u32, max_norm: f32, 
   const norm = sqrt<f32>(load<f32>(sumsq));
   // Not min(): a NaN norm must reach g, not vanish in a comparison.
   const s: f32 = norm <= max_norm ? 1 : max_norm / norm;
+  const by = f32x4.splat(s);
   const end = min(hi * TILE, N);
   let i = lo * TILE;
   let o = (<usize>i) << 2;
+  for (; i + 16 <= end; i += 16) {
+    const q = g + o;
+    v128.store(q, f32x4.mul(by, v128.load(q)));
+    v128.store(q, f32x4.mul(by, v128.load(q, 16)), 16);
+    v128.store(q, f32x4.mul(by, v128.load(q, 32)), 32);
+    v128.store(q, f32x4.mul(by, v128.load(q, 48)), 48);
+    o += 64;
+  }
   for (; i + 4 <= end; i += 4) {
-    v128.store(g + o, f32x4.mul(f32x4.splat(s), v128.load(g + o)));
+    v128.store(g + o, f32x4.mul(by, v128.load(g + o)));
     o += 16;
   }
   for (; i < end; i++) {

@@ -1,6 +1,7 @@
 import { put1, put4 } from "./lib/accumulate";
+import { ROWS, rowAt } from "./lib/row";
 
-// Rows picked by an index, and its transpose. Extents N, D, V in the order of the contract.
+// Rows picked by an index, and elements of each row; and their transposes.
 
 export function gather_f32(
   y: usize, x: usize, index: usize,
@@ -33,8 +34,14 @@ export function gather_f32(
   }
 }
 
+/** What a sum starts from: beta times what is there. */
+function clear(first: usize, past: usize, beta: f32): void {
+  if (beta == 0) memory.fill(first, 0, past - first);
+  else if (beta != 1) for (let p = first; p < past; p += 4) store<f32>(p, beta * load<f32>(p));
+}
+
 /** Rows of y that one tile owns. */
-const OWNED: u32 = 4096;
+const OWNED: u32 = 64;
 
 export function scatter_add_f32(
   y: usize, x: usize, index: usize,
@@ -42,10 +49,7 @@ export function scatter_add_f32(
 ): void {
   const from = lo * OWNED;
   const end = min(hi * OWNED, V);
-  const first = y + ((<usize>from * D) << 2);
-  const past = y + ((<usize>end * D) << 2);
-  if (beta == 0) memory.fill(first, 0, past - first);
-  else if (beta != 1) for (let p = first; p < past; p += 4) store<f32>(p, beta * load<f32>(p));
+  clear(rowAt(y, from, D), rowAt(y, end, D), beta);
   for (let n: u32 = 0; n < N; n++) {
     const v = load<u32>(index + ((<usize>n) << 2));
     if (v < from || v >= end) continue;
@@ -61,6 +65,45 @@ export function scatter_add_f32(
       store<f32>(p, load<f32>(p) + load<f32>(q));
       p += 4;
       q += 4;
+    }
+  }
+}
+
+export function gather_last_f32(
+  y: usize, x: usize, index: usize,
+  R: u32, K: u32, C: u32, outside: u32, beta: f32, lo: u32, hi: u32,
+): void {
+  const end = min(hi * ROWS, R);
+  const other: f32 = outside == 0 ? NaN : 0;
+  for (let r = lo * ROWS; r < end; r++) {
+    const row = rowAt(x, r, C);
+    const past = rowAt(y, r + 1, K);
+    let pi = rowAt(index, r, K);
+    for (let p = rowAt(y, r, K); p < past; p += 4) {
+      const c = load<u32>(pi);
+      put1(p, c < C ? load<f32>(row + ((<usize>c) << 2)) : other, beta);
+      pi += 4;
+    }
+  }
+}
+
+export function scatter_add_last_f32(
+  y: usize, x: usize, index: usize,
+  R: u32, C: u32, K: u32, size: u32, beta: f32, lo: u32, hi: u32,
+): void {
+  const end = min(hi * ROWS, R);
+  clear(rowAt(y, lo * ROWS, C), rowAt(y, end, C), beta);
+  for (let r = lo * ROWS; r < end; r++) {
+    const row = rowAt(y, r, C);
+    const past = rowAt(x, r + 1, K);
+    let pi = rowAt(index, r, K);
+    for (let p = rowAt(x, r, K); p < past; p += 4) {
+      const c = load<u32>(pi);
+      if (c < C) {
+        const q = row + ((<usize>c) << 2);
+        store<f32>(q, load<f32>(q) + load<f32>(p));
+      }
+      pi += 4;
     }
   }
 }

@@ -195,7 +195,7 @@ export function pulse_update_f32(
             if (sigma > 0) {
               const element = i32x4.add(i32x4.splat(e), i32x4(0, 1, 2, 3));
               threefry4(seed, stream, element, i32x4.splat((t * S + s) * 32 + k));
-              normal4();
+              normal4(x0, x1);
               const noise = f32x4.mul(f32x4.splat(sigma), x0);
               if (sigmaAdd + sigmaSlope > 0) {
                 const part = f32x4.mul(f32x4.splat(sigmaSlope), f32x4.abs(v));

@@ -1,5 +1,5 @@
-import { put1, put4 } from "./lib/accumulate";
-import { hsum } from "./lib/math";
+import { put, put1, put4, take } from "./lib/accumulate";
+import { hmax, hsum } from "./lib/math";
 
 // Reductions of rows (R, C) -> (R), and of columns (L, S) -> (S). A row is summed in blocks of 4096 by
 // four vectors, and the blocks in f64, so that a million terms keep f32 accuracy. The order depends on
@@ -75,20 +75,26 @@ export function max_f32(y: usize, x: usize, R: u32, C: u32, beta: f32, lo: u32, 
   const end = min(hi * ROWS, R);
   for (let r = lo * ROWS; r < end; r++) {
     let p = x + ((<usize>r * C) << 2);
-    let v = f32x4.splat(-Infinity);
+    let v0 = f32x4.splat(-Infinity);
+    let v1 = v0;
+    // pmax loses a NaN, and f32x4.max costs five times as much: comparisons note it instead.
+    let nan = f32x4.splat(0);
     let i: u32 = 0;
-    // f32x4.max, not pmax: a NaN anywhere must come out.
-    for (; i + 4 <= C; i += 4) {
-      v = f32x4.max(v, v128.load(p));
+    for (; i + 8 <= C; i += 8) {
+      const a = v128.load(p);
+      const b = v128.load(p, 16);
+      nan = v128.or(nan, v128.or(f32x4.ne(a, a), f32x4.ne(b, b)));
+      v0 = f32x4.pmax(v0, a);
+      v1 = f32x4.pmax(v1, b);
+      p += 32;
+    }
+    for (; i < C; i += 4) {
+      const a = C - i >= 4 ? v128.load(p) : take(p, C - i, -Infinity);
+      nan = v128.or(nan, f32x4.ne(a, a));
+      v0 = f32x4.pmax(v0, a);
       p += 16;
     }
-    for (; i < C; i++) {
-      v = f32x4.max(v, v128.load32_splat(p));
-      p += 4;
-    }
-    const a = f32x4.max(v, i8x16.shuffle(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-    const b = f32x4.max(a, i8x16.shuffle(a, a, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-    put1(y + ((<usize>r) << 2), f32x4.extract_lane(b, 0), beta);
+    put1(y + ((<usize>r) << 2), v128.any_true(nan) ? NaN : hmax(f32x4.pmax(v0, v1)), beta);
   }
 }
 
@@ -99,33 +105,54 @@ export function sum_leading_f32(y: usize, x: usize, S: u32, L: u32, beta: f32, l
   const end = min(hi * COLUMNS, S);
   const stride = (<usize>S) << 2;
   let c = lo * COLUMNS;
-  for (; c + 4 <= end; c += 4) {
+  let py = y + ((<usize>c) << 2);
+  // A cache line of columns at a time.
+  for (; c + 16 <= end; c += 16) {
+    let t0 = f32x4.splat(0);
+    let t1 = t0;
+    let t2 = t0;
+    let t3 = t0;
+    let p = x + ((<usize>c) << 2);
+    for (let at: u32 = 0; at < L; at += TALL) {
+      const n = min(TALL, L - at);
+      let s0 = f32x4.splat(0);
+      let s1 = s0;
+      let s2 = s0;
+      let s3 = s0;
+      for (let i: u32 = 0; i < n; i++) {
+        s0 = f32x4.add(s0, v128.load(p));
+        s1 = f32x4.add(s1, v128.load(p, 16));
+        s2 = f32x4.add(s2, v128.load(p, 32));
+        s3 = f32x4.add(s3, v128.load(p, 48));
+        p += stride;
+      }
+      t0 = f32x4.add(t0, s0);
+      t1 = f32x4.add(t1, s1);
+      t2 = f32x4.add(t2, s2);
+      t3 = f32x4.add(t3, s3);
+    }
+    put4(py, t0, beta);
+    put4(py + 16, t1, beta);
+    put4(py + 32, t2, beta);
+    put4(py + 48, t3, beta);
+    py += 64;
+  }
+  for (; c < end; c += 4) {
+    const lanes = end - c;
     let total = f32x4.splat(0);
     let p = x + ((<usize>c) << 2);
     for (let at: u32 = 0; at < L; at += TALL) {
       const n = min(TALL, L - at);
       let s = f32x4.splat(0);
       for (let i: u32 = 0; i < n; i++) {
-        s = f32x4.add(s, v128.load(p));
+        s = f32x4.add(s, lanes >= 4 ? v128.load(p) : take(p, lanes, 0));
         p += stride;
       }
       total = f32x4.add(total, s);
     }
-    put4(y + ((<usize>c) << 2), total, beta);
-  }
-  for (; c < end; c++) {
-    let total: f32 = 0;
-    let p = x + ((<usize>c) << 2);
-    for (let at: u32 = 0; at < L; at += TALL) {
-      const n = min(TALL, L - at);
-      let s: f32 = 0;
-      for (let i: u32 = 0; i < n; i++) {
-        s += load<f32>(p);
-        p += stride;
-      }
-      total += s;
-    }
-    put1(y + ((<usize>c) << 2), total, beta);
+    if (lanes >= 4) put4(py, total, beta);
+    else put(py, total, lanes, beta);
+    py += 16;
   }
 }
 

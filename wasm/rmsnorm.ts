@@ -1,5 +1,5 @@
-import { put1, put4 } from "./lib/accumulate";
-import { hsum } from "./lib/math";
+import { put, put4, take } from "./lib/accumulate";
+import { hsum, madd, nmadd } from "./lib/math";
 import { ROWS, rowAt, rowDot } from "./lib/row";
 
 // Root-mean-square normalisation of rows, and its gradients from the saved rstd.
@@ -21,11 +21,15 @@ export function rmsnorm_f32(
       v128.store(py + p, f32x4.mul(f32x4.mul(v128.load(px + p), vk), v128.load(weight + p)));
       p += 16;
     }
-    for (; i < C; i++) {
-      store<f32>(py + p, load<f32>(px + p) * k * load<f32>(weight + p));
-      p += 4;
-    }
+    const n = C - i;
+    if (n) put(py + p, f32x4.mul(f32x4.mul(take(px + p, n, 0), vk), take(weight + p, n, 0)), n, 0);
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function dx4(d: v128, w: v128, x: v128, k: v128, dot: v128): v128 {
+  return f32x4.mul(k, nmadd(f32x4.mul(x, k), dot, f32x4.mul(d, w)));
 }
 
 export function rmsnorm_bwd_f32(
@@ -37,35 +41,29 @@ export function rmsnorm_bwd_f32(
     const px = rowAt(x, r, C);
     const pd = rowAt(dy, r, C);
     const po = rowAt(dx, r, C);
-    const k = load<f32>(rstd + ((<usize>r) << 2));
-    const vk = f32x4.splat(k);
-    let s = f32x4.splat(0);
-    let tail: f32 = 0;
+    const k = v128.load32_splat(rstd + ((<usize>r) << 2));
+    let s0 = f32x4.splat(0);
+    let s1 = s0;
     let i: u32 = 0;
     let p: usize = 0;
+    for (; i + 8 <= C; i += 8) {
+      s0 = madd(f32x4.mul(v128.load(pd + p), v128.load(weight + p)), v128.load(px + p), s0);
+      s1 = madd(f32x4.mul(v128.load(pd + p, 16), v128.load(weight + p, 16)), v128.load(px + p, 16), s1);
+      p += 32;
+    }
     for (; i + 4 <= C; i += 4) {
-      const h = f32x4.mul(v128.load(pd + p), v128.load(weight + p));
-      s = f32x4.add(s, f32x4.mul(h, f32x4.mul(v128.load(px + p), vk)));
+      s0 = madd(f32x4.mul(v128.load(pd + p), v128.load(weight + p)), v128.load(px + p), s0);
       p += 16;
     }
-    for (; i < C; i++) {
-      tail += load<f32>(pd + p) * load<f32>(weight + p) * (load<f32>(px + p) * k);
-      p += 4;
-    }
-    const dot = (hsum(s) + tail) / <f32>C;
-    const vt = f32x4.splat(dot);
+    const n = C - i;
+    if (n) s1 = madd(f32x4.mul(take(pd + p, n, 0), take(weight + p, n, 0)), take(px + p, n, 0), s1);
+    const dot = f32x4.splat((hsum(f32x4.add(s0, s1)) * f32x4.extract_lane(k, 0)) / <f32>C);
     p = 0;
     for (i = 0; i + 4 <= C; i += 4) {
-      const h = f32x4.mul(v128.load(pd + p), v128.load(weight + p));
-      const hat = f32x4.mul(v128.load(px + p), vk);
-      put4(po + p, f32x4.mul(vk, f32x4.sub(h, f32x4.mul(hat, vt))), beta);
+      put4(po + p, dx4(v128.load(pd + p), v128.load(weight + p), v128.load(px + p), k, dot), beta);
       p += 16;
     }
-    for (; i < C; i++) {
-      const h = load<f32>(pd + p) * load<f32>(weight + p);
-      put1(po + p, k * (h - load<f32>(px + p) * k * dot), beta);
-      p += 4;
-    }
+    if (n) put(po + p, dx4(take(pd + p, n, 0), take(weight + p, n, 0), take(px + p, n, 0), k, dot), n, beta);
   }
 }
 
@@ -78,24 +76,45 @@ export function rmsnorm_bwd_weight_f32(
 ): void {
   const end = min(hi * COLUMNS, C);
   const stride = (<usize>C) << 2;
+  const past = rstd + ((<usize>R) << 2);
   let c = lo * COLUMNS;
-  for (; c + 4 <= end; c += 4) {
-    let at = (<usize>c) << 2;
-    let w = f32x4.splat(0);
-    for (let r: u32 = 0; r < R; r++) {
-      const hat = f32x4.mul(v128.load(x + at), v128.load32_splat(rstd + ((<usize>r) << 2)));
-      w = f32x4.add(w, f32x4.mul(v128.load(dy + at), hat));
-      at += stride;
+  let at = (<usize>c) << 2;
+  // A cache line of columns at a time.
+  for (; c + 16 <= end; c += 16) {
+    let w0 = f32x4.splat(0);
+    let w1 = w0;
+    let w2 = w0;
+    let w3 = w0;
+    let pd = dy + at;
+    let px = x + at;
+    for (let pk = rstd; pk < past; pk += 4) {
+      const k = v128.load32_splat(pk);
+      w0 = madd(v128.load(pd), f32x4.mul(v128.load(px), k), w0);
+      w1 = madd(v128.load(pd, 16), f32x4.mul(v128.load(px, 16), k), w1);
+      w2 = madd(v128.load(pd, 32), f32x4.mul(v128.load(px, 32), k), w2);
+      w3 = madd(v128.load(pd, 48), f32x4.mul(v128.load(px, 48), k), w3);
+      pd += stride;
+      px += stride;
     }
-    put4(dweight + ((<usize>c) << 2), w, beta);
+    put4(dweight + at, w0, beta);
+    put4(dweight + at + 16, w1, beta);
+    put4(dweight + at + 32, w2, beta);
+    put4(dweight + at + 48, w3, beta);
+    at += 64;
   }
-  for (; c < end; c++) {
-    let at = (<usize>c) << 2;
-    let w: f32 = 0;
-    for (let r: u32 = 0; r < R; r++) {
-      w += load<f32>(dy + at) * (load<f32>(x + at) * load<f32>(rstd + ((<usize>r) << 2)));
-      at += stride;
+  for (; c < end; c += 4) {
+    const n = end - c;
+    let w = f32x4.splat(0);
+    let pd = dy + at;
+    let px = x + at;
+    for (let pk = rstd; pk < past; pk += 4) {
+      const d = n >= 4 ? v128.load(pd) : take(pd, n, 0);
+      w = madd(d, f32x4.mul(n >= 4 ? v128.load(px) : take(px, n, 0), v128.load32_splat(pk)), w);
+      pd += stride;
+      px += stride;
     }
-    put1(dweight + ((<usize>c) << 2), w, beta);
+    if (n >= 4) put4(dweight + at, w, beta);
+    else put(dweight + at, w, n, beta);
+    at += 16;
   }
 }

@@ -7,15 +7,18 @@ export function sgd_f32(
   lr: f32, momentum: f32, weight_decay: f32, nesterov: u32, lo: u32, hi: u32,
 ): void {
   const end = min(hi * TILE, N);
+  const vlr = f32x4.splat(lr);
+  const vmu = f32x4.splat(momentum);
+  const vwd = f32x4.splat(weight_decay);
   let i = lo * TILE;
   let o = (<usize>i) << 2;
   for (; i + 4 <= end; i += 4) {
     const w = v128.load(p + o);
-    const d = f32x4.add(v128.load(g + o), f32x4.mul(f32x4.splat(weight_decay), w));
-    const nm = f32x4.add(f32x4.mul(f32x4.splat(momentum), v128.load(m + o)), d);
+    const d = f32x4.add(v128.load(g + o), f32x4.mul(vwd, w));
+    const nm = f32x4.add(f32x4.mul(vmu, v128.load(m + o)), d);
     v128.store(m + o, nm);
-    const u = nesterov ? f32x4.add(d, f32x4.mul(f32x4.splat(momentum), nm)) : nm;
-    v128.store(p + o, f32x4.sub(w, f32x4.mul(f32x4.splat(lr), u)));
+    const u = nesterov ? f32x4.add(d, f32x4.mul(vmu, nm)) : nm;
+    v128.store(p + o, f32x4.sub(w, f32x4.mul(vlr, u)));
     o += 16;
   }
   for (; i < end; i++) {

@@ -1,6 +1,6 @@
-import { put1 } from "./lib/accumulate";
-import { exp4, hsum, log4 } from "./lib/math";
-import { ROWS, rowAt, rowMax } from "./lib/row";
+import { put, put4, take } from "./lib/accumulate";
+import { exp4, log4 } from "./lib/math";
+import { ROWS, rowAt, rowExp, rowMax } from "./lib/row";
 
 // Cross-entropy of rows of logits against one label each, and its gradient from the saved lse.
 
@@ -12,20 +12,7 @@ export function softmax_xent_f32(
   for (let r = lo * ROWS; r < end; r++) {
     const px = rowAt(logits, r, C);
     const m = rowMax(px, C);
-    const vm = f32x4.splat(m);
-    let s = f32x4.splat(0);
-    let tail: f32 = 0;
-    let i: u32 = 0;
-    let p = px;
-    for (; i + 4 <= C; i += 4) {
-      s = f32x4.add(s, exp4(f32x4.sub(v128.load(p), vm)));
-      p += 16;
-    }
-    for (; i < C; i++) {
-      tail += f32x4.extract_lane(exp4(f32x4.sub(v128.load32_splat(p), vm)), 0);
-      p += 4;
-    }
-    const l = m + f32x4.extract_lane(log4(f32x4.splat(hsum(s) + tail)), 0);
+    const l = m + f32x4.extract_lane(log4(f32x4.splat(rowExp(false, 0, px, m, C))), 0);
     const at = (<usize>r) << 2;
     const label = load<u32>(labels + at);
     store<f32>(lse + at, l);
@@ -42,13 +29,23 @@ export function softmax_xent_bwd_f32(
     const at = (<usize>r) << 2;
     const px = rowAt(logits, r, C);
     const po = rowAt(dlogits, r, C);
-    const d = load<f32>(dloss + at);
     const l = f32x4.splat(load<f32>(lse + at));
     const label = load<u32>(labels + at);
-    for (let i: u32 = 0; i < C; i++) {
-      const p = (<usize>i) << 2;
-      const q = f32x4.extract_lane(exp4(f32x4.sub(v128.load32_splat(px + p), l)), 0);
-      put1(po + p, label < C ? d * (q - (i == label ? <f32>1 : <f32>0)) : NaN, beta);
+    const d: f32 = label < C ? load<f32>(dloss + at) : NaN;
+    const vd = f32x4.splat(d);
+    // The label's element is set last: e^… − 1 before the product keeps its digits.
+    const hit = (<usize>label) << 2;
+    const before: f32 = beta != 0 && label < C ? beta * load<f32>(po + hit) : 0;
+    let i: u32 = 0;
+    let p: usize = 0;
+    for (; i + 4 <= C; i += 4) {
+      put4(po + p, f32x4.mul(vd, exp4(f32x4.sub(v128.load(px + p), l))), beta);
+      p += 16;
+    }
+    if (i < C) put(po + p, f32x4.mul(vd, exp4(f32x4.sub(take(px + p, C - i, 0), l))), C - i, beta);
+    if (label < C) {
+      const q = f32x4.extract_lane(exp4(f32x4.sub(v128.load32_splat(px + hit), l)), 0);
+      store<f32>(po + hit, before + d * (q - 1));
     }
   }
 }

@@ -1,8 +1,9 @@
-import { put1, put4 } from "./lib/accumulate";
-import { cos4, exp4, gelu4, geluTanh4, log4, sigmoid4, sin4, softplus4, tanh4 } from "./lib/math";
+import { put, put4, take } from "./lib/accumulate";
+import {
+  cos4, exp4, gelu4, geluSlope4, log4, madd, relu4, sigmoid4, silu4, siluSlope4, sin4, softplus4, tanh4,
+} from "./lib/math";
 
-// y = f(x), and dx = dy · f'(·), over tiles [lo, hi) of 1024 elements. The tail goes through the same
-// vector code one element at a time, so that an element's bits do not depend on where it lies.
+// y = f(x), and dx = dy · f'(·), over tiles [lo, hi) of 1024 elements.
 
 const TILE: u32 = 1024;
 
@@ -46,10 +47,10 @@ function f(op: i32, x: v128): v128 {
   }
   if (op == TANH) return tanh4(x);
   if (op == SIGMOID) return sigmoid4(x);
-  if (op == RELU) return f32x4.max(x, f32x4.splat(0));
+  if (op == RELU) return relu4(x);
   if (op == SOFTPLUS) return softplus4(x);
   if (op == GELU) return gelu4(x);
-  return f32x4.mul(x, sigmoid4(x)); // SILU
+  return silu4(x); // SILU
 }
 
 // dy times the derivative, from the output y (tanh, sigmoid, relu) or the input x (gelu, silu).
@@ -60,14 +61,14 @@ function df(op: i32, dy: v128, v: v128): v128 {
   if (op == TANH_BWD) return f32x4.mul(dy, f32x4.sub(one, f32x4.mul(v, v)));
   if (op == SIGMOID_BWD) return f32x4.mul(dy, f32x4.mul(v, f32x4.sub(one, v)));
   if (op == RELU_BWD) return v128.and(dy, f32x4.gt(v, f32x4.splat(0)));
-  if (op == GELU_BWD) {
-    const t = geluTanh4(v);
-    const inner = f32x4.mul(f32x4.splat(0.7978845608028654), f32x4.add(one, f32x4.mul(f32x4.splat(0.134145), f32x4.mul(v, v))));
-    const slope = f32x4.mul(f32x4.mul(v, f32x4.sub(one, f32x4.mul(t, t))), inner);
-    return f32x4.mul(dy, f32x4.mul(f32x4.splat(0.5), f32x4.add(f32x4.add(one, t), slope)));
-  }
-  const s = sigmoid4(v); // SILU_BWD
-  return f32x4.mul(dy, f32x4.mul(s, f32x4.add(one, f32x4.mul(v, f32x4.sub(one, s)))));
+  return f32x4.mul(dy, op == GELU_BWD ? geluSlope4(v) : siluSlope4(v));
+}
+
+/** A few operations, so that the loop around them counts: it does four vectors at a time. */
+// @ts-ignore: decorator
+@inline
+function isCheap(op: i32): bool {
+  return (op >= SQRT && op <= SIGN) || op == RELU || (op >= TANH_BWD && op <= RELU_BWD);
 }
 
 // @ts-ignore: decorator
@@ -76,14 +77,21 @@ function map(op: i32, y: usize, x: usize, N: u32, beta: f32, lo: u32, hi: u32): 
   const end = min(hi * TILE, N);
   let i = lo * TILE;
   let p = (<usize>i) << 2;
+  if (isCheap(op)) {
+    for (; i + 16 <= end; i += 16) {
+      const q = x + p;
+      put4(y + p, f(op, v128.load(q)), beta);
+      put4(y + p + 16, f(op, v128.load(q, 16)), beta);
+      put4(y + p + 32, f(op, v128.load(q, 32)), beta);
+      put4(y + p + 48, f(op, v128.load(q, 48)), beta);
+      p += 64;
+    }
+  }
   for (; i + 4 <= end; i += 4) {
     put4(y + p, f(op, v128.load(x + p)), beta);
     p += 16;
   }
-  for (; i < end; i++) {
-    put1(y + p, f32x4.extract_lane(f(op, v128.load32_splat(x + p)), 0), beta);
-    p += 4;
-  }
+  if (i < end) put(y + p, f(op, take(x + p, end - i, 0)), end - i, beta);
 }
 
 // @ts-ignore: decorator
@@ -92,28 +100,43 @@ function mapBwd(op: i32, dx: usize, dy: usize, v: usize, N: u32, beta: f32, lo: 
   const end = min(hi * TILE, N);
   let i = lo * TILE;
   let p = (<usize>i) << 2;
+  if (isCheap(op)) {
+    for (; i + 16 <= end; i += 16) {
+      const d = dy + p;
+      const q = v + p;
+      put4(dx + p, df(op, v128.load(d), v128.load(q)), beta);
+      put4(dx + p + 16, df(op, v128.load(d, 16), v128.load(q, 16)), beta);
+      put4(dx + p + 32, df(op, v128.load(d, 32), v128.load(q, 32)), beta);
+      put4(dx + p + 48, df(op, v128.load(d, 48), v128.load(q, 48)), beta);
+      p += 64;
+    }
+  }
   for (; i + 4 <= end; i += 4) {
     put4(dx + p, df(op, v128.load(dy + p), v128.load(v + p)), beta);
     p += 16;
   }
-  for (; i < end; i++) {
-    put1(dx + p, f32x4.extract_lane(df(op, v128.load32_splat(dy + p), v128.load32_splat(v + p)), 0), beta);
-    p += 4;
-  }
+  if (i < end) put(dx + p, df(op, take(dy + p, end - i, 0), take(v + p, end - i, 0)), end - i, beta);
 }
 
 export function scale_f32(y: usize, x: usize, N: u32, by: f32, shift: f32, beta: f32, lo: u32, hi: u32): void {
   const end = min(hi * TILE, N);
+  const a = f32x4.splat(by);
+  const b = f32x4.splat(shift);
   let i = lo * TILE;
   let p = (<usize>i) << 2;
+  for (; i + 16 <= end; i += 16) {
+    const q = x + p;
+    put4(y + p, madd(a, v128.load(q), b), beta);
+    put4(y + p + 16, madd(a, v128.load(q, 16), b), beta);
+    put4(y + p + 32, madd(a, v128.load(q, 32), b), beta);
+    put4(y + p + 48, madd(a, v128.load(q, 48), b), beta);
+    p += 64;
+  }
   for (; i + 4 <= end; i += 4) {
-    put4(y + p, f32x4.add(f32x4.mul(f32x4.splat(by), v128.load(x + p)), f32x4.splat(shift)), beta);
+    put4(y + p, madd(a, v128.load(x + p), b), beta);
     p += 16;
   }
-  for (; i < end; i++) {
-    put1(y + p, by * load<f32>(x + p) + shift, beta);
-    p += 4;
-  }
+  if (i < end) put(y + p, madd(a, take(x + p, end - i, 0), b), end - i, beta);
 }
 
 export function exp_f32(y: usize, x: usize, N: u32, beta: f32, lo: u32, hi: u32): void {
