@@ -1,9 +1,9 @@
 import { put1 } from "./lib/accumulate";
 import {
-  addBias, BLOCK, EXP2, exp2, FROM, firstKey, flash, greatest, LOG2E, least, madd, mask, PAST, pastKey,
+  addBias, BLOCK, EXP2, exp2, FROM, firstKey, flash, greatest, LOG2E, least, mask, PAST, pastKey,
   product, ROW, transpose, visible,
 } from "./lib/flash";
-import { exp4, hsum, log4 } from "./lib/math";
+import { exp4, hsum, log4, madd } from "./lib/math";
 import { rowDot, rowMax } from "./lib/row";
 
 // Attention, its gradients, and attention over a cache. A tile of the forward is a block of 64 queries.

@@ -1,7 +1,7 @@
 import { put1, put4 } from "./lib/accumulate";
 import { four } from "./lib/image";
 import { hsum } from "./lib/math";
-import { madd } from "./lib/product";
+import { madd } from "./lib/math";
 
 // Depthwise convolutions. A tile lays the rows of the image that it needs out in scratch, with their
 // padding (and for the transposed one with stride−1 zeros between neighbours), so that the sums over

@@ -1,4 +1,4 @@
-import { log4 } from "./math";
+import { log4, madd } from "./math";
 
 // Flash attention, transposed: lanes are queries. Up to 64 queries of one head walk over blocks of 64 keys.
 // S = K·Qᵀ comes out as rows of keys over lanes of queries, so that maxima and sums are lane by lane
@@ -22,13 +22,6 @@ export const EXP2 = memory.data<f32>([
   12583039, 0.001326472731307149, 0.009671512991189957, 0.05550733581185341, 0.24022242426872253,
   0.6931470036506653, 1, -126,
 ]);
-
-// @ts-ignore: decorator
-@inline
-export function madd(a: v128, b: v128, c: v128): v128 {
-  if (RELAXED) return f32x4.relaxed_madd(a, b, c);
-  return f32x4.add(f32x4.mul(a, b), c);
-}
 
 /** 2^x for x < 127, 0 below -126, NaN for NaN; the constants of EXP2 in order. */
 // @ts-ignore: decorator

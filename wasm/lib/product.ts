@@ -2,17 +2,12 @@
 // columns. 6×8 sums with relaxed SIMD and 5×8 without are what 15 registers hold; unrolling over K or
 // a loop tested at its end costs a third and more (spills).
 
+import { madd } from "./math";
+
 /** Most rows that `multiply` takes at a time. */
 // @ts-ignore: decorator
 @inline
 export const TALL: u32 = RELAXED ? 6 : 5;
-
-// @ts-ignore: decorator
-@inline
-export function madd(a: v128, b: v128, c: v128): v128 {
-  if (RELAXED) return f32x4.relaxed_madd(a, b, c);
-  return f32x4.add(f32x4.mul(a, b), c);
-}
 
 /** How many of `left` rows to take next: as few and as equal portions as there can be. */
 // @ts-ignore: decorator
