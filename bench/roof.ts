@@ -1,23 +1,32 @@
 // The roofs of a backend: how many FLOP and how many bytes a second this machine manages when a
 // loop does nothing else. Written as contracts, so that they run and are timed like any kernel.
 import type { Backend } from "../core/backend.ts";
-import { type AnyKernel, defineKernel, inp, invoke, linear, out, u32 } from "../core/contract.ts";
+import {
+  type AnyKernel,
+  defineKernel,
+  f32,
+  inp,
+  invoke,
+  linear,
+  out,
+  u32,
+} from "../core/contract.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { percentile, type TimerOptions, time } from "./timer.ts";
 
 const TILE = 4096;
 
 /** FLOP of one tile and iteration of `roof_flops`; each backend runs as wide as suits it. */
-const FLOPS = { ref: 8, wasm: 80, webgpu: 256 * 32 };
+const FLOPS = { ref: 8, wasm: 96, webgpu: 256 * 32 };
 
 const FLOPS_WGSL = `
-struct P { T: u32, iterations: u32 }
+struct P { T: u32, iterations: u32, factor: f32, shift: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @group(0) @binding(1) var<uniform> p: P;
 @compute @workgroup_size(256)
 fn roof_flops_f32(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
-  let a = vec4f(0.999);
-  let b = vec4f(0.001);
+  let a = vec4f(p.factor);
+  let b = vec4f(p.shift);
   var x0 = vec4f(f32(l));
   var x1 = x0 + b;
   var x2 = x1 + b;
@@ -64,22 +73,32 @@ const roof_flops = defineKernel({
   name: "roof_flops",
   family: "roof",
   args: [out("y", "T")],
-  params: { iterations: u32() },
-  ref: ({ y }, { T }, { iterations }) => {
+  params: { iterations: u32(), factor: f32(0.999), shift: f32(0.001) },
+  ref: ({ y }, { T }, { iterations, factor, shift }) => {
     for (let t = 0; t < T; t++) {
       let [a, b, c, d] = [t, t + 1, t + 2, t + 3];
       for (let i = 0; i < iterations; i++) {
-        a = a * 0.999 + 0.001;
-        b = b * 0.999 + 0.001;
-        c = c * 0.999 + 0.001;
-        d = d * 0.999 + 0.001;
+        a = a * factor + shift;
+        b = b * factor + shift;
+        c = c * factor + shift;
+        d = d * factor + shift;
       }
       y[t] = a + b + c + d;
     }
   },
-  cost: ({ T }, { iterations }) => ({ flops: T * iterations, bytes: 4 * T }),
+  cost: ({ T }, { iterations }) => ({ flops: FLOPS.wasm * T * iterations, bytes: 4 * T }),
   webgpu: [{ source: FLOPS_WGSL, grid: ({ T }) => [T] }],
   wasm: tiles,
+});
+
+/** Next to nothing to do, and yet worth sharing among threads: what is left is the call. */
+export const roof_idle = defineKernel({
+  ...roof_flops.spec,
+  name: "roof_idle",
+  args: [out("y", "T")],
+  cost: () => ({ flops: 1 << 20, bytes: 0 }),
+  webgpu: [{ source: FLOPS_WGSL, entry: "roof_flops_f32", grid: ({ T }) => [T] }],
+  wasm: { ...tiles, export: "roof_flops_f32" },
 });
 
 const roof_copy = defineKernel({

@@ -1,0 +1,98 @@
+// What tilegrad is compared on. A case whose kernel is not in the registry is not offered.
+import type { Suite } from "../core/contract.ts";
+import { mlpCase, mlpStep } from "./steps/mlp.ts";
+import { type InputShapes, inputsPoint, type Point } from "./subject.ts";
+
+/** What a peer is asked for: an operation by name, the shapes of its inputs, options. */
+export interface Problem {
+  readonly op: string;
+  readonly inputs: readonly (readonly number[])[];
+  readonly params?: Readonly<Record<string, number | string>>;
+}
+
+/** A case as a peer does it and as tilegrad does it. */
+export interface PeerCase {
+  readonly name: string;
+  readonly problem: Problem;
+  readonly point: Point;
+}
+
+interface Entry extends Omit<InputShapes, "source"> {
+  readonly name: string;
+  readonly op: string;
+}
+
+const product = (m: number, k: number, n: number, name: string): Entry => ({
+  name,
+  op: "matmul",
+  kernel: "matmul",
+  inputs: [
+    [m, k],
+    [k, n],
+  ],
+});
+const elementwise = (op: string, inputs: number, n: number): Entry => ({
+  name: `${op} ${n}`,
+  op,
+  kernel: op,
+  inputs: new Array(inputs).fill([n]),
+});
+const heads = [1, 8, 1024, 64];
+const attention = (name: string, causal: number): Entry => ({
+  name,
+  op: "attention",
+  kernel: "attention",
+  inputs: [heads, heads, heads],
+  params: { causal },
+});
+const image = [1, 64, 64, 64];
+
+const entries: readonly Entry[] = [
+  ...[256, 512, 1024, 127, 255, 257].map((n) => product(n, n, n, `matmul ${n}`)),
+  product(1000, 1000, 7, "matmul 1000x1000x7"),
+  product(1, 4096, 4096, "GEMV 4096"),
+  product(64, 4096, 4096, "matmul 64x4096x4096"),
+  { name: "softmax 1024", op: "softmax", kernel: "softmax", inputs: [[1024, 1024]] },
+  {
+    name: "layernorm 1024",
+    op: "layernorm",
+    kernel: "layernorm",
+    inputs: [[1024, 1024], [1024], [1024]],
+  },
+  elementwise("gelu", 1, 1 << 20),
+  elementwise("add", 2, 1 << 20),
+  elementwise("add", 2, 1 << 24),
+  elementwise("exp", 1, 1 << 20),
+  attention("attention 1024", 0),
+  attention("attention 1024 causal", 1),
+  {
+    name: "conv 3x3",
+    op: "conv2d",
+    kernel: "conv2d",
+    inputs: [image, [64, 64, 3, 3]],
+    params: { pad: 1 },
+  },
+  {
+    name: "depthwise 3x3",
+    op: "depthwise",
+    kernel: "conv2d",
+    inputs: [image, [64, 1, 3, 3]],
+    params: { pad: 1, groups: 64 },
+  },
+];
+
+export function peerCases(suites: readonly Suite[]): PeerCase[] {
+  const kernels = entries.flatMap(({ name, op, ...shapes }): PeerCase[] => {
+    const suite = suites.find((s) => s.kernel.spec.name === shapes.kernel);
+    if (!suite) return [];
+    const { inputs, params } = shapes;
+    return [
+      {
+        name,
+        problem: { op, inputs, ...(params ? { params } : {}) },
+        point: inputsPoint(suite, { ...shapes, source: "peers", plain: true }),
+      },
+    ];
+  });
+  return [...kernels, { name: "step MLP", problem: mlpCase, point: mlpStep }];
+}

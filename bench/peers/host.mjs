@@ -1,0 +1,74 @@
+// The side of a peer process that all adapters share: JSON lines in, JSON lines out.
+//   {do: "prepare", problem, indices} → {values, copies}   {do: "time", minSamples, maxSeconds} → {seconds}
+//   {do: "dispose"} → {}               anything may answer {error}
+import { createInterface } from "node:readline";
+import { sample, sampleAsync } from "../../dist/bench/timer.js";
+import { inputData } from "../../dist/bench/uniform.js";
+
+/** Libraries print; stdout belongs to the answers. */
+const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
+console.log = console.info = console.warn = console.error;
+
+export const threads = Number(process.argv[2] ?? 1);
+
+/**
+ * @param hello `{build, backend, native, threads}`
+ * @param ops by operation: `(inputs, shapes, params) => {run, read, dispose?, copies?}`. `run` does the
+ *   work and may return a promise; `read` gives the output of one run in our layout; what is missing
+ *   throws with the reason.
+ */
+export async function serve(hello, ops) {
+  say(hello);
+  let current;
+  for await (const line of createInterface({ input: process.stdin })) {
+    const request = JSON.parse(line);
+    try {
+      say(await handle(request));
+    } catch (error) {
+      say({ error: String(error?.message ?? error).split("\n")[0] });
+    }
+  }
+
+  async function handle(request) {
+    if (request.do === "prepare") {
+      current?.dispose?.();
+      current = undefined;
+      const { op, inputs, params = {} } = request.problem;
+      if (!ops[op]) throw new Error(`has no ${op}`);
+      current = await ops[op](inputData(inputs), inputs, params);
+      const output = await current.read();
+      await warmUp(current.run);
+      return { values: request.indices.map((i) => output[i]), copies: current.copies ?? false };
+    }
+    if (request.do === "time") return { seconds: await time(current.run, request) };
+    current?.dispose?.();
+    current = undefined;
+    return {};
+  }
+}
+
+/** V8 compiles a large module's functions anew once they are hot: give it the time before the rounds. */
+async function warmUp(run) {
+  const end = performance.now() + 400;
+  for (let runs = 0; runs < 2 || performance.now() < end; runs++) {
+    const start = performance.now();
+    await run();
+    if (performance.now() - start > 500) return;
+  }
+}
+
+/** A round of samples; a call that takes longer than the round is a sample by itself. */
+async function time(run, { minSamples, maxSeconds }) {
+  const once = async () => {
+    const start = performance.now();
+    await run();
+    return (performance.now() - start) / 1000;
+  };
+  const end = performance.now() + 30;
+  let best = await once();
+  if (best > 0.2) return [best];
+  while (performance.now() < end) best = Math.min(best, await once());
+  const options = { minSamples, maxSeconds, signal: new AbortController().signal };
+  const asynchronous = run() instanceof Promise;
+  return asynchronous ? sampleAsync(run, options) : sample(run, options);
+}
