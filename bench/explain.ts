@@ -43,11 +43,7 @@ export async function explain(
 ): Promise<Explained[]> {
   const { spec } = suite.kernel;
   const progress = (done: number, total: number) => watch.progress("roofs", done, total);
-  const roof = await measureRoof(
-    backend,
-    { ...options, minSamples: 10, maxSeconds: 0.03 },
-    progress,
-  );
+  const roof = await measureRoof(backend, watch.signal, progress);
   const empty = micro(await measure(idlePoint(1), backend, options));
   const cases = suite.bench();
   const found: Explained[] = [];

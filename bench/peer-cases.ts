@@ -1,6 +1,6 @@
 // What tilegrad is compared on. A case whose kernel is not in the registry is not offered.
 import type { Suite } from "../core/contract.ts";
-import { mlpCase, mlpStep } from "./steps/mlp.ts";
+import { steps } from "./steps/index.ts";
 import { type InputShapes, inputsPoint, type Point } from "./subject.ts";
 
 /** What a peer is asked for: an operation by name, the shapes of its inputs, options. */
@@ -94,5 +94,5 @@ export function peerCases(suites: readonly Suite[]): PeerCase[] {
       },
     ];
   });
-  return [...kernels, { name: "step MLP", problem: mlpCase, point: mlpStep }];
+  return [...kernels, ...steps];
 }

@@ -1,9 +1,10 @@
 // tilegrad beside other libraries: a process for each, turns taken in rounds, so that whatever else
 // the machine does falls on all of them alike. The adapters are bench/peers/<name>.mjs.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import type { Backend } from "../core/backend.ts";
 import type { PeerCase, Problem } from "./peer-cases.ts";
 import type { By } from "./rows.ts";
@@ -11,7 +12,15 @@ import type { Watch } from "./run.ts";
 import { type Measured, measured } from "./subject.ts";
 import type { TimerOptions } from "./timer.ts";
 
-export const PEERS = ["tfjs-wasm", "ort-web", "ort-node", "jax", "js"] as const;
+/** Adapters by the name of the peer. Torch is measured where a Python has it. */
+const PEERS = {
+  "tfjs-wasm": "tfjs-wasm.mjs",
+  "ort-web": "ort-web.mjs",
+  "ort-node": "ort-node.mjs",
+  jax: "jax.mjs",
+  js: "js.mjs",
+  torch: "pytorch.py",
+};
 
 const ROUNDS = 5;
 /** Outputs looked at before a peer is timed, and how far they may be off. */
@@ -48,12 +57,11 @@ class Peer {
   #hello: Hello | undefined;
   #stderr = "";
 
-  constructor(name: string, root: URL, threads: number) {
+  constructor(name: string, program: string, args: readonly string[]) {
     this.name = name;
-    const adapter = fileURLToPath(new URL(`bench/peers/${name}.mjs`, root));
-    this.#child = spawn(process.execPath, [...process.execArgv, adapter, String(threads)], {
-      stdio: ["pipe", "pipe", "pipe"],
-    });
+    this.#child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
+    // a process that has ended answers nothing, and that is what is told
+    this.#child.stdin?.on("error", () => {});
     this.#child.stderr?.on("data", (text) => {
       this.#stderr = `${this.#stderr}${text}`.slice(-2000);
     });
@@ -84,6 +92,33 @@ class Peer {
   }
 }
 
+async function start(name: keyof typeof PEERS, root: URL, threads: number): Promise<Peer> {
+  const adapter = fileURLToPath(new URL(`bench/peers/${PEERS[name]}`, root));
+  const peer = adapter.endsWith(".py")
+    ? new Peer(name, await pythonWithTorch(), [adapter, String(threads)])
+    : new Peer(name, process.execPath, [...process.execArgv, adapter, String(threads)]);
+  try {
+    await peer.hello();
+    return peer;
+  } catch (error) {
+    peer.end();
+    throw error;
+  }
+}
+
+async function pythonWithTorch(): Promise<string> {
+  const candidates = ["python3", "/usr/bin/python3"];
+  for (const python of candidates) {
+    try {
+      await promisify(execFile)(python, ["-c", "import torch"]);
+      return python;
+    } catch {
+      // the next one may have it
+    }
+  }
+  throw new Error(`no Python with torch among ${candidates.join(", ")}`);
+}
+
 const lastLine = (text: string): string =>
   text
     .trim()
@@ -112,14 +147,13 @@ export async function comparePeers(
   };
   watch.signal.addEventListener("abort", end);
   try {
-    for (const name of PEERS) {
-      const peer = new Peer(name, root, threads);
-      peers.push(peer);
-      await peer.hello().catch((error) => {
-        watch.skipped(name, error.message);
-        peer.end();
-        peers.splice(peers.indexOf(peer), 1);
-      });
+    for (const name of Object.keys(PEERS) as (keyof typeof PEERS)[]) {
+      watch.signal.throwIfAborted();
+      try {
+        peers.push(await start(name, root, threads));
+      } catch (error) {
+        watch.skipped(name, (error as Error).message);
+      }
     }
     const found: Comparison[] = [];
     for (const [i, c] of cases.entries()) {

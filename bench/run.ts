@@ -62,9 +62,7 @@ export async function runBench(
   watch: Watch,
 ): Promise<BenchResult> {
   const roofs = () =>
-    measureRoof(backend, { ...options, minSamples: 10, maxSeconds: 0.03 }, (done, total) =>
-      watch.progress("roofs", done, total),
-    );
+    measureRoof(backend, watch.signal, (done, total) => watch.progress("roofs", done, total));
   const before = await roofs();
   const found = new Map<string, { m: Measured; point: Point }>();
   for (const [i, point] of points.entries()) {

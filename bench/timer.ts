@@ -6,6 +6,8 @@ export interface TimerOptions {
   readonly minSamples: number;
   /** Sampling goes on until this much time has passed. */
   readonly maxSeconds: number;
+  /** Least seconds of warming up a short call; default 0.15. */
+  readonly settle?: number;
   readonly signal: AbortSignal;
 }
 
@@ -29,7 +31,7 @@ export async function time(call: Call, backend: Backend, o: TimerOptions): Promi
   }
   // Waiting for the GPU costs more than most kernels take: it is shared by many dispatches.
   const one = backend.plan([call]);
-  const queued = queueLength(await warmUp(() => one.run(), backend));
+  const queued = queueLength(await warmUp(() => one.run(), backend, o.settle));
   one.dispose();
   const plan = backend.plan(new Array<Call>(queued).fill(call));
   try {
@@ -48,7 +50,7 @@ export async function timeRuns(
   queued?: number,
 ): Promise<number[]> {
   o.signal.throwIfAborted();
-  const seconds = await warmUp(run, backend);
+  const seconds = await warmUp(run, backend, o.settle);
   if (backend.name !== "webgpu") return sample(run, o);
   const times = queued ?? queueLength(seconds);
   const body = async () => {
@@ -61,16 +63,21 @@ export async function timeRuns(
 const queueLength = (seconds: number): number =>
   Math.max(1, Math.min(MAX_QUEUED, Math.ceil((4 * SAMPLE_SECONDS) / seconds)));
 
-/** A batch of warm-up runs, and how long short calls are warmed up at least. */
+/** Warm-up: a batch of runs, the least for short and for long calls, the most. */
 const BATCH_SECONDS = 0.01;
 const SETTLE_SECONDS = { short: 0.15, long: 0.03, most: 1 };
+/** Shorter calls are mostly JavaScript, which V8 compiles in stages that lie thousands of calls apart. */
+const SHORT_SECONDS = 50e-6;
 
 /**
  * Runs until compilers, caches and clocks have settled: until the best batch has not got better by
- * 2 % for four batches. Calls of a few microseconds are mostly JavaScript, which V8 compiles in several
- * stages that lie thousands of calls apart. The seconds of the quickest run.
+ * 2 % for four batches. The seconds of the quickest run.
  */
-async function warmUp(run: () => void, backend: Backend): Promise<number> {
+async function warmUp(
+  run: () => void,
+  backend: Backend,
+  settle = SETTLE_SECONDS.short,
+): Promise<number> {
   const start = performance.now();
   const elapsed = () => (performance.now() - start) / 1000;
   let best = Number.POSITIVE_INFINITY;
@@ -88,7 +95,7 @@ async function warmUp(run: () => void, backend: Backend): Promise<number> {
     const seconds = (elapsed() - from) / runs;
     stale = seconds < 0.98 * best ? 0 : stale + 1;
     best = Math.min(best, seconds);
-    enough = best < 50e-6 ? SETTLE_SECONDS.short : SETTLE_SECONDS.long;
+    enough = best < SHORT_SECONDS ? settle : SETTLE_SECONDS.long;
   }
   return best;
 }

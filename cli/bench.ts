@@ -1,3 +1,4 @@
+import { loadavg } from "node:os";
 import { defineCommand } from "citty";
 import type { Backend, BackendName } from "../core/backend.ts";
 import type { Suite } from "../core/contract.ts";
@@ -102,6 +103,12 @@ export const bench = defineCommand({
 
     const progress = openProgress();
     using backend = await open(args.backend as BackendName, args.build, threads);
+    const [load] = loadavg();
+    if (load > 0.5) {
+      progress.note(
+        `Load average ${load.toFixed(1)}: something else runs here, and times tell of it.`,
+      );
+    }
     if (backend.name === "webgpu" && (await findAdapter()).software) {
       progress.note("This is a software adapter: good for correctness, its times say little.");
     }
@@ -191,10 +198,10 @@ export const bench = defineCommand({
 
     async function pointsFor(filter: string, quick: boolean, seed: number, comparing: boolean) {
       const { overheads } = await import("../bench/overheads.ts");
-      const { mlpStep } = await import("../bench/steps/mlp.ts");
+      const { steps } = await import("../bench/steps/index.ts");
       const fits = globs(filter);
       const chosen = suites.filter((suite) => fits(suite.kernel.spec.name));
-      const whole = [...overheads(packageRoot), mlpStep];
+      const whole = [...overheads(packageRoot), ...steps.map((step) => step.point)];
       const others = whole.filter((point) => fits(point.kernel));
       if (chosen.length + others.length === 0) {
         const names = [...suites.map((s) => s.kernel.spec.name), ...whole.map((p) => p.kernel)];

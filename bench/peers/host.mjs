@@ -37,7 +37,9 @@ export async function serve(hello, ops) {
       if (!ops[op]) throw new Error(`has no ${op}`);
       current = await ops[op](inputData(inputs), inputs, params);
       const output = await current.read();
-      await warmUp(current.run);
+      const seconds = await once(current.run);
+      if (seconds > TOO_LONG) throw new Error(`takes ${seconds.toFixed(1)} s a call, not timed`);
+      if (seconds < 0.3) await warmUp(current.run);
       return { values: request.indices.map((i) => output[i]), copies: current.copies ?? false };
     }
     if (request.do === "time") return { seconds: await time(current.run, request) };
@@ -47,27 +49,27 @@ export async function serve(hello, ops) {
   }
 }
 
+/** Seconds a call may take to be timed in rounds. */
+const TOO_LONG = 2;
+
 /** V8 compiles a large module's functions anew once they are hot: give it the time before the rounds. */
 async function warmUp(run) {
   const end = performance.now() + 400;
-  for (let runs = 0; runs < 2 || performance.now() < end; runs++) {
-    const start = performance.now();
-    await run();
-    if (performance.now() - start > 500) return;
-  }
+  for (let runs = 0; runs < 2 || performance.now() < end; runs++) await run();
+}
+
+async function once(run) {
+  const start = performance.now();
+  await run();
+  return (performance.now() - start) / 1000;
 }
 
 /** A round of samples; a call that takes longer than the round is a sample by itself. */
 async function time(run, { minSamples, maxSeconds }) {
-  const once = async () => {
-    const start = performance.now();
-    await run();
-    return (performance.now() - start) / 1000;
-  };
   const end = performance.now() + 30;
-  let best = await once();
-  if (best > 0.2) return [best];
-  while (performance.now() < end) best = Math.min(best, await once());
+  const seconds = await once(run);
+  if (seconds > 0.2) return [seconds];
+  while (performance.now() < end) await run();
   const options = { minSamples, maxSeconds, signal: new AbortController().signal };
   const asynchronous = run() instanceof Promise;
   return asynchronous ? sampleAsync(run, options) : sample(run, options);

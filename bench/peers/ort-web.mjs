@@ -1,5 +1,5 @@
 // onnxruntime-web: ONNX Runtime as WebAssembly.
-import ort from "onnxruntime-web/wasm";
+import ort from "onnxruntime-web";
 import { serve, threads } from "./host.mjs";
 import { operations } from "./ort.mjs";
 
