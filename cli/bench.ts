@@ -1,5 +1,10 @@
 import { loadavg } from "node:os";
 import { defineCommand } from "citty";
+import type { Change } from "../bench/compare.ts";
+import type { Roof } from "../bench/roof.ts";
+import type { BenchRow, Setting } from "../bench/rows.ts";
+import type { Watch } from "../bench/run.ts";
+import type { TimerOptions } from "../bench/timer.ts";
 import type { Backend, BackendName } from "../core/backend.ts";
 import type { Suite } from "../core/contract.ts";
 import { init } from "../core/index.ts";
@@ -73,8 +78,9 @@ export const bench = defineCommand({
     },
   },
   async run({ args }) {
+    refuseTogether(args);
     if (args.report) return report(args.out);
-    const { quick = false, peers = false } = args;
+    const { quick = false } = args;
     const seed = args.seed === undefined ? newSeed() : integer("--seed", args.seed, 0, 2 ** 32 - 1);
     const threads = integer("--threads", args.threads, 1, 64);
     if (args.backend !== "wasm" && (args.build || threads > 1)) {
@@ -82,24 +88,14 @@ export const bench = defineCommand({
         `${args.build ? "--build" : "--threads"}: is about wasm, not about --backend ${args.backend}`,
       );
     }
+    if (args.peers) await checkPeers();
     const explained = args.explain === undefined ? undefined : suiteOf(args.explain);
-    const { installCommand, hasPeers, comparePeers } = await import("../bench/peers.ts");
-    if (peers) checkPeers(hasPeers(packageRoot), installCommand(packageRoot));
-
-    const { loadRows, saveRows } = await import("../bench/store.ts");
-    const { baseline, changes, commitsOf, direction } = await import("../bench/compare.ts");
     const here = machine();
-    const before = args.compare === undefined ? undefined : await saved(args.compare, args.out);
-
-    async function saved(named: string, folder: string): Promise<Map<string, number>> {
-      const rows = await loadRows(folder, here.name);
-      const known = baseline(rows, await resolveCommit(named));
-      if (known.size > 0) return known;
-      const commits = commitsOf(rows).join(", ") || "none: run 'tilegrad bench --save' first";
-      throw new UsageError(
-        `--compare: ${folder}/results has no rows of commit '${named}' for this machine (${here.name}); saved are ${commits}`,
-      );
-    }
+    const before =
+      args.compare === undefined ? undefined : await saved(args.compare, args.out, here.name);
+    // random shapes have no saved rows to be compared with
+    const points =
+      explained || args.peers ? [] : await pointsFor(args.filter, quick, before ? undefined : seed);
 
     const progress = openProgress();
     using backend = await open(args.backend as BackendName, args.build, threads);
@@ -112,19 +108,19 @@ export const bench = defineCommand({
     if (backend.name === "webgpu" && (await findAdapter()).software) {
       progress.note("This is a software adapter: good for correctness, its times say little.");
     }
-    const { buildName, roofRows, toRow } = await import("../bench/rows.ts");
-    const { runBench, pointsOf, possible, sampling } = await import("../bench/run.ts");
+    const { buildName, roofRows } = await import("../bench/rows.ts");
+    const { runBench, possible, sampling } = await import("../bench/run.ts");
     const interrupt = onInterrupt(() => progress.stop());
     const skipped: { what: string; why: string }[] = [];
-    const watch = {
+    const watch: Watch = {
       signal: interrupt.signal,
-      progress: (label: string, done: number, total: number) => progress.update(label, done, total),
-      skipped: (what: string, why: string) => {
+      progress: (label, done, total) => progress.update(label, done, total),
+      skipped: (what, why) => {
         skipped.push({ what, why });
         progress.note(`${what}: ${why}`);
       },
     };
-    const setting = {
+    const setting: Setting = {
       backend: backend.name,
       build: buildName(backend.build),
       threads,
@@ -138,83 +134,123 @@ export const bench = defineCommand({
       if (explained) {
         const { explain } = await import("../bench/explain.ts");
         const parts = await explain(backend, suites, explained, options, watch);
-        progress.stop();
-        console.log(args.json ? JSON.stringify(parts, null, 2) : explainTable(parts));
-        return;
+        return () => console.log(args.json ? JSON.stringify(parts, null, 2) : explainTable(parts));
       }
-      const points = possible(
-        peers ? [] : await pointsFor(args.filter, quick, seed, before !== undefined),
-        backend,
-        watch,
-      );
-      const found = await runBench(backend, points, setting, options, watch);
-      const rows = [...found.rows];
-      if (peers) {
-        const { peerCases } = await import("../bench/peer-cases.ts");
-        const cases = peerCases(suites).filter((c) => globs(args.filter)(c.point.kernel));
-        const compared = await comparePeers(backend, cases, packageRoot, threads, options, watch);
-        rows.push(...compared.map(({ m, by }) => toRow(m, setting, found.roof, by)));
+      const feasible = possible(points, backend, watch);
+      const { roof, ...found } = await runBench(backend, feasible, setting, options, watch);
+      const rows = args.peers
+        ? await peerRows(backend, args.filter, roof, setting, options, watch)
+        : found.rows;
+      let told: Change[] | undefined;
+      if (before) {
+        const { changes, direction } = await import("../bench/compare.ts");
+        // What looks off is looked at again before anything is said about it.
+        const moved = found.points.filter((_, i) => direction(found.rows[i], before) !== 0);
+        const again = await runBench(backend, moved, setting, options, watch, roof);
+        told = changes(before, found.rows, again.rows);
       }
-      // What looks off is looked at again before anything is said about it.
-      const moved = before
-        ? found.points.filter((_, i) => direction(found.rows[i], before) !== 0)
-        : [];
-      const again = moved.length
-        ? (await runBench(backend, moved, setting, options, watch)).rows
-        : [];
-      const told = before ? changes(before, found.rows, again) : undefined;
-      interrupt.off();
-      progress.stop();
       if (args.save) {
-        const file = await saveRows(args.out, here, [...roofRows(found.roof, setting), ...rows]);
+        const { saveRows } = await import("../bench/store.ts");
+        const file = await saveRows(args.out, here, [...roofRows(roof, setting), ...rows]);
         progress.note(`${rows.length} rows appended to ${file}`);
       }
-      if (args.json) {
-        const result = {
-          roof: found.roof,
-          seed,
-          rows,
-          skipped,
-          ...(told ? { changes: told } : {}),
-        };
-        console.log(JSON.stringify(result, null, 2));
-      } else {
+      return () => {
+        if (told?.some((c) => c.ratio > 1)) process.exitCode = EXIT.failed;
+        if (args.json) {
+          const changed = told ? { changes: told } : {};
+          console.log(JSON.stringify({ roof, seed, rows, skipped, ...changed }, null, 2));
+          return;
+        }
         console.log(`${backend.name} ${backend.build}, Node ${setting.node}, ${setting.commit}`);
-        console.log(
-          `${here.cpu} (${here.cores} cores), ${here.platform}; random shapes: --seed ${seed}`,
-        );
-        console.log(roofLine(found.roof));
+        console.log(`${here.cpu} (${here.cores} cores), ${here.platform}`);
+        console.log(roofLine(roof));
         console.log(rowsTable(rows));
+        if (rows.some((r) => r.source.startsWith("random"))) {
+          console.log(`The random shapes again: --seed ${seed}`);
+        }
         if (told) console.log(changesTable(told, args.compare ?? ""));
-      }
-      if (told?.some((c) => c.ratio > 1)) process.exitCode = EXIT.failed;
+      };
     };
-    await work().catch((error) => {
+    const print = await work().catch((error) => {
       if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
       throw error;
     });
     interrupt.off();
     progress.stop();
-
-    async function pointsFor(filter: string, quick: boolean, seed: number, comparing: boolean) {
-      const { overheads } = await import("../bench/overheads.ts");
-      const { steps } = await import("../bench/steps/index.ts");
-      const fits = globs(filter);
-      const chosen = suites.filter((suite) => fits(suite.kernel.spec.name));
-      const whole = [...overheads(packageRoot), ...steps.map((step) => step.point)];
-      const others = whole.filter((point) => fits(point.kernel));
-      if (chosen.length + others.length === 0) {
-        const names = [...suites.map((s) => s.kernel.spec.name), ...whole.map((p) => p.kernel)];
-        throw new UsageError(
-          `--filter: expected the name of a kernel, got '${filter}', which fits none of ` +
-            `${names.length}${didYouMean(filter, names)}; 'tilegrad list' has them all`,
-        );
-      }
-      // random shapes have no saved rows to be compared with
-      return [...pointsOf(chosen, quick, comparing ? undefined : seed), ...others];
-    }
+    print();
   },
 });
+
+/** What one run cannot do at once. */
+function refuseTogether(args: Record<string, unknown>): void {
+  const apart = [
+    ["report", "explain", "peers", "save", "compare", "json"],
+    ["explain", "peers", "save", "compare"],
+    ["peers", "compare"],
+  ];
+  for (const [mode, ...others] of apart) {
+    const other = args[mode] ? others.find((name) => args[name]) : undefined;
+    if (other) throw new UsageError(`--${other}: does not go with --${mode}; run them one by one`);
+  }
+}
+
+/** What the filter lets through: kernels at their shapes, overheads, whole steps. */
+async function pointsFor(filter: string, quick: boolean, seed: number | undefined) {
+  const { overheads } = await import("../bench/overheads.ts");
+  const { pointsOf } = await import("../bench/run.ts");
+  const { steps } = await import("../bench/steps/index.ts");
+  const fits = globs(filter);
+  const chosen = suites.filter((suite) => fits(suite.kernel.spec.name));
+  const whole = [...overheads(packageRoot), ...steps.map((step) => step.point)];
+  const others = whole.filter((point) => fits(point.kernel));
+  if (chosen.length + others.length === 0) {
+    const names = [...suites.map((s) => s.kernel.spec.name), ...whole.map((p) => p.kernel)];
+    throw new UsageError(
+      `--filter: expected the name of a kernel, got '${filter}', which fits none of ` +
+        `${names.length}${didYouMean(filter, names)}; 'tilegrad list' has them all`,
+    );
+  }
+  return [...pointsOf(chosen, quick, seed), ...others];
+}
+
+/** Saved times of a commit on this machine. */
+async function saved(
+  named: string,
+  folder: string,
+  machine: string,
+): Promise<ReadonlyMap<string, number>> {
+  const { baseline, commitsOf } = await import("../bench/compare.ts");
+  const { loadRows } = await import("../bench/store.ts");
+  const rows = await loadRows(folder, machine);
+  const known = baseline(rows, await resolveCommit(named));
+  if (known.size > 0) return known;
+  const commits = commitsOf(rows).join(", ") || "none: run 'tilegrad bench --save' first";
+  throw new UsageError(
+    `--compare: ${folder}/results has no rows of commit '${named}' for this machine (${machine}); ` +
+      `saved are ${commits}`,
+  );
+}
+
+async function peerRows(
+  backend: Backend,
+  filter: string,
+  roof: Roof,
+  setting: Setting,
+  options: TimerOptions,
+  watch: Watch,
+): Promise<BenchRow[]> {
+  const { peerCases } = await import("../bench/peer-cases.ts");
+  const { comparePeers } = await import("../bench/peers.ts");
+  const { toRow } = await import("../bench/rows.ts");
+  const fits = globs(filter);
+  const cases = peerCases(suites).filter((c) => fits(c.point.kernel));
+  if (cases.length === 0) {
+    const names = [...new Set(peerCases(suites).map((c) => c.point.kernel))].join(", ");
+    throw new UsageError(`--filter: peers are compared on ${names}; '${filter}' fits none of them`);
+  }
+  const found = await comparePeers(backend, cases, packageRoot, setting.threads, options, watch);
+  return found.map(({ m, by }) => toRow(m, setting, roof, by));
+}
 
 async function report(folder: string): Promise<void> {
   const { loadMachines } = await import("../bench/store.ts");
@@ -228,10 +264,12 @@ async function report(folder: string): Promise<void> {
   console.log(await writeReport(folder, machines));
 }
 
-function checkPeers(inCheckout: boolean, install: string | undefined): void {
-  if (!inCheckout) {
+async function checkPeers(): Promise<void> {
+  const { hasPeers, installCommand } = await import("../bench/peers.ts");
+  if (!hasPeers(packageRoot)) {
     throw new UsageError("--peers: needs a checkout of the repository; the package has no peers");
   }
+  const install = installCommand(packageRoot);
   if (install) throw new UsageError(`--peers: the peers are not installed; run '${install}' first`);
 }
 

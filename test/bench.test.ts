@@ -384,6 +384,8 @@ describe("tilegrad bench", () => {
     ["--backend ref --build simd", "--build: is about wasm, not about --backend ref"],
     ["--backend ref --threads 2", "--threads: is about wasm, not about --backend ref"],
     ["--seed -1", "--seed: expected an integer in 0 … 4294967295, got '-1'"],
+    ["--peers --compare abcdef1", "--compare: does not go with --peers; run them one by one"],
+    ["--explain matmul --save", "--save: does not go with --explain; run them one by one"],
     ["--explain matmull", "--explain: unknown kernel 'matmull' (did you mean matmul?)"],
     ["--report", "--report: bench/results has no saved rows; run 'tilegrad bench --save' first"],
     [
