@@ -17,9 +17,15 @@ export interface PeerCase {
   readonly point: Point;
 }
 
-interface Entry extends Omit<InputShapes, "source"> {
+interface Entry extends Omit<InputShapes, "source" | "before"> {
   readonly name: string;
   readonly op: string;
+  /** Where a peer writes the same inputs with other extents. */
+  readonly theirs?: Problem["inputs"];
+  /** The kernel, by name, that our input goes through beforehand. */
+  readonly before?: Omit<NonNullable<InputShapes["before"]>, "kernel"> & {
+    readonly kernel: string;
+  };
 }
 
 const product = (m: number, k: number, n: number, name: string): Entry => ({
@@ -46,6 +52,13 @@ const attention = (name: string, causal: number): Entry => ({
   params: { causal },
 });
 const image = [1, 64, 64, 64];
+const convolution: Entry = {
+  name: "conv 3x3",
+  op: "conv2d",
+  kernel: "conv2d",
+  inputs: [image, [64, 64, 3, 3]],
+  params: { pad: 1 },
+};
 
 const entries: readonly Entry[] = [
   ...[256, 512, 1024, 127, 255, 257].map((n) => product(n, n, n, `matmul ${n}`)),
@@ -65,32 +78,37 @@ const entries: readonly Entry[] = [
   elementwise("exp", 1, 1 << 20),
   attention("attention 1024", 0),
   attention("attention 1024 causal", 1),
+  convolution,
   {
-    name: "conv 3x3",
-    op: "conv2d",
-    kernel: "conv2d",
-    inputs: [image, [64, 64, 3, 3]],
-    params: { pad: 1 },
+    ...convolution,
+    name: "conv 3x3 Winograd",
+    kernel: "conv2d_winograd",
+    params: { pad: 1, tile: "4" },
+    before: { input: 1, kernel: "winograd_filter", params: { tile: "4" } },
   },
   {
     name: "depthwise 3x3",
     op: "depthwise",
-    kernel: "conv2d",
-    inputs: [image, [64, 1, 3, 3]],
-    params: { pad: 1, groups: 64 },
+    kernel: "depthwise_conv2d",
+    inputs: [image, [64, 3, 3]],
+    theirs: [image, [64, 1, 3, 3]],
+    params: { pad: 1 },
   },
 ];
 
 export function peerCases(suites: readonly Suite[]): PeerCase[] {
-  const kernels = entries.flatMap(({ name, op, ...shapes }): PeerCase[] => {
-    const suite = suites.find((s) => s.kernel.spec.name === shapes.kernel);
-    if (!suite) return [];
+  const kernelOf = (name: string) => suites.find((s) => s.kernel.spec.name === name);
+  const kernels = entries.flatMap(({ name, op, theirs, before, ...shapes }): PeerCase[] => {
+    const suite = kernelOf(shapes.kernel);
+    const first = before && kernelOf(before.kernel);
+    if (!suite || (before && !first)) return [];
     const { inputs, params } = shapes;
+    const prepared = before && first ? { before: { ...before, kernel: first.kernel } } : {};
     return [
       {
         name,
-        problem: { op, inputs, ...(params ? { params } : {}) },
-        point: inputsPoint(suite, { ...shapes, source: "peers", plain: true }),
+        problem: { op, inputs: theirs ?? inputs, ...(params ? { params } : {}) },
+        point: inputsPoint(suite, { ...shapes, ...prepared, source: "peers", plain: true }),
       },
     ];
   });

@@ -1,6 +1,7 @@
 // What the bench can time: a kernel at a shape, a whole training step, an overhead.
 import type { Backend } from "../core/backend.ts";
 import {
+  type AnyKernel,
   type Call,
   type Case,
   type Cost,
@@ -116,10 +117,17 @@ export interface InputShapes {
   readonly source: string;
   /** Content is exactly `inputData`, so that another process can make it too. */
   readonly plain?: boolean;
+  /** An input that goes through another kernel once, beforehand: weights that are packed. */
+  readonly before?: {
+    readonly input: number;
+    readonly kernel: AnyKernel;
+    readonly params?: Readonly<Record<string, number | string>>;
+  };
 }
 
 export function inputsPoint(suite: Suite, c: InputShapes): Point {
   const { spec } = suite.kernel;
+  const { before } = c;
   return {
     kernel: spec.name,
     source: c.source,
@@ -132,10 +140,12 @@ export function inputsPoint(suite: Suite, c: InputShapes): Point {
         const at = next++;
         if (!data[at]) return undefined;
         const fill = c.plain ? undefined : suite.fill?.[arg.name];
-        return backend.tensor(
-          c.inputs[at],
-          fill ? data[at].map((v, i) => fill((v + 1) / 2, i, {})) : data[at],
-        );
+        const content = fill ? data[at].map((v, i) => fill((v + 1) / 2, i, {})) : data[at];
+        const tensor = backend.tensor(c.inputs[at], content);
+        if (before?.input !== at) return tensor;
+        const packed: Tensor = before.kernel(tensor, { ...before.params });
+        tensor.dispose();
+        return packed;
       });
       return subjectOf(backend, given, invoke(spec, given, { ...c.params }));
     },
@@ -171,7 +181,7 @@ export function shapeText({ spec, tensors, dims, params }: Call): string {
       (a) => /^\*(\w+)/.exec(typeof a.shape === "string" ? a.shape : a.shape(params))?.[1] ?? [],
     ),
   );
-  const extents = Object.entries(dims).filter(([name, v]) => v !== 1 || !runs.has(name));
+  const extents = Object.entries(dims).filter(([name, v]) => v > 1 || !runs.has(name));
   const options = Object.entries(spec.params ?? {})
     .filter(([name, p]) => params[name] !== p.default)
     .map(([name]) => [name, params[name]] as const);

@@ -103,6 +103,12 @@ const attention: readonly Target[] = [
     aim: { time: 0.6, of: { kernel: "attention", shape: heads } },
     source: "half of the blocks are never looked at",
   },
+  {
+    kernel: "attention_bwd",
+    shape: "B=1 H=8 S=1024 E=66 D=64 G=8 T=1024",
+    aim: { time: 2.6, of: { kernel: "attention", shape: heads } },
+    source: "five products instead of two, of blocks that are computed again: 3.6 with the forward",
+  },
   { kernel: "attention", shape: heads, aim: { peer: "ort-web", faster: 1.45 }, source: peers },
   {
     kernel: "attention",
@@ -136,7 +142,9 @@ const rows: readonly Target[] = [
   ["softmax", square, "tfjs-wasm", 1],
   ["gelu", `N=${2 ** 20}`, "tfjs-wasm", 8],
   ["conv2d", "* I=64 * pad=1", "tfjs-wasm", 1.3],
-  ["conv2d", "* I=1 * pad=1 groups=64", "tfjs-wasm", 2.3],
+  ["conv2d_winograd", "* tile=4 pad=1", "tfjs-wasm", 2],
+  ["conv2d_winograd", "* tile=4 pad=1", "ort-node", 1],
+  ["depthwise_conv2d", "* pad=1", "tfjs-wasm", 2.3],
   ["matmul", "M=1 K=4096 N=4096", "ort-web", 1],
   ["step_mlp", "*", "tfjs-wasm", 1],
   ["step_mlp", "*", "jax", 1],
