@@ -64,12 +64,19 @@ async function once(run) {
   return (performance.now() - start) / 1000;
 }
 
-/** A round of samples; a call that takes longer than the round is a sample by itself. */
+/** A round of samples. Calls that are no shorter than a sample are samples themselves. */
 async function time(run, { minSamples, maxSeconds }) {
-  const end = performance.now() + 30;
-  const seconds = await once(run);
-  if (seconds > 0.2) return [seconds];
-  while (performance.now() < end) await run();
+  const start = performance.now();
+  const first = await once(run);
+  if (first > 0.2) return [first];
+  if (first > 0.005) {
+    const samples = [];
+    while (samples.length < minSamples || performance.now() - start < 1000 * maxSeconds) {
+      samples.push(await once(run));
+    }
+    return samples;
+  }
+  while (performance.now() - start < 30) await run();
   const options = { minSamples, maxSeconds, signal: new AbortController().signal };
   const asynchronous = run() instanceof Promise;
   return asynchronous ? sampleAsync(run, options) : sample(run, options);
