@@ -37,6 +37,12 @@ const product = (m: number, k: number, n: number, name: string): Entry => ({
     [k, n],
   ],
 });
+const packed = (entry: Entry): Entry => ({
+  ...entry,
+  name: `${entry.name} packed`,
+  kernel: "matmul_packed",
+  before: { input: 1, kernel: "pack_b" },
+});
 const elementwise = (op: string, inputs: number, n: number): Entry => ({
   name: `${op} ${n}`,
   op,
@@ -64,7 +70,9 @@ const entries: readonly Entry[] = [
   ...[256, 512, 1024, 127, 255, 257].map((n) => product(n, n, n, `matmul ${n}`)),
   product(1000, 1000, 7, "matmul 1000x1000x7"),
   product(1, 4096, 4096, "GEMV 4096"),
+  packed(product(1, 4096, 4096, "GEMV 4096")),
   product(64, 4096, 4096, "matmul 64x4096x4096"),
+  packed(product(64, 4096, 4096, "matmul 64x4096x4096")),
   { name: "softmax 1024", op: "softmax", kernel: "softmax", inputs: [[1024, 1024]] },
   {
     name: "layernorm 1024",

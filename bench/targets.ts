@@ -146,6 +146,7 @@ const rows: readonly Target[] = [
   ["conv2d_winograd", "* tile=4 pad=1", "ort-node", 1],
   ["depthwise_conv2d", "* pad=1", "tfjs-wasm", 2.3],
   ["matmul", "M=1 K=4096 N=4096", "ort-web", 1],
+  ["matmul_packed", "K=4096 P=512 N=4096", "ort-web", 1],
   ["step_mlp", "*", "tfjs-wasm", 1],
   ["step_mlp", "*", "jax", 1],
 ].map(
@@ -160,6 +161,13 @@ const rows: readonly Target[] = [
 
 export const targets: readonly Target[] = [
   ...products,
+  {
+    kernel: "step_mlp",
+    shape: "*",
+    threads: 2,
+    aim: { peer: "torch", faster: 1 },
+    source: "PyTorch eager on the CPU, as many threads",
+  },
   ...ragged,
   {
     kernel: "matmul",
@@ -167,6 +175,13 @@ export const targets: readonly Target[] = [
     threads: 1,
     aim: { roof: 65 },
     source: "row-major B is many streams, of which memory serves fewer well",
+  },
+  {
+    kernel: "matmul_packed",
+    shape: "K=4096 P=512 N=4096",
+    threads: 1,
+    aim: { roof: 90 },
+    source: "packed B is one stream",
   },
   ...attention,
   ...rows,

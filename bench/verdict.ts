@@ -35,13 +35,11 @@ function concerns(t: Target, row: BenchRow): boolean {
   );
 }
 
-/** What a peer did at the same point, on as many threads as it had. */
+/** What a peer did at the same point: on as many threads, or on its one where it has no more. */
 export function peerTwin(row: BenchRow, peer: string, rows: Rows): BenchRow | undefined {
-  const twins = rows.filter(
-    (r) =>
-      r.peer === peer && r.kernel === row.kernel && r.shape === row.shape && r.node === row.node,
-  );
-  return twins.find((r) => r.threads === row.threads) ?? twins.find((r) => r.threads === 1);
+  const its = rows.filter((r) => r.peer === peer && r.node === row.node);
+  const threads = its.some((r) => r.threads > 1) ? row.threads : 1;
+  return its.find((r) => r.kernel === row.kernel && r.shape === row.shape && r.threads === threads);
 }
 
 const sameSetting = (a: BenchRow, b: BenchRow): boolean =>
