@@ -52,7 +52,7 @@ export async function explain(
     const m = await measure(casePoint(suite, c), backend, options);
     const { flops, bytes } = m.cost;
     const compute = flops / roof.flopsPerSecond;
-    const memory = bytes / bandwidthFor(roof, bytes);
+    const memory = bytes / bandwidthFor(roof, m.memory);
     const edges = await edgesOf(backend, suite, c, m, options);
     const packing = await packingOf(m, c);
     found.push({
@@ -79,7 +79,10 @@ export async function explain(
     const inputs = spec.args.filter((a) => a.role === "in");
     const size = (shape: readonly number[]) => shape.reduce((n, extent) => n * extent, 4);
     const moved = 2 * inputs.reduce((n, a) => n + size(shapeOf(a, dims, runs, params)), 0);
-    return { us: (moved / bandwidthFor(roof, moved)) * 1e6, how: "estimated" };
+    return {
+      us: (moved / bandwidthFor(roof, { footprint: moved, written: 0.5 })) * 1e6,
+      how: "estimated",
+    };
   }
 
   /** The same product over operands packed before: a kernel `<name>…packed` with a bench shape alike. */

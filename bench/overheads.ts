@@ -39,6 +39,7 @@ const eager: Point = {
       variant: "default",
       shape: `add N=${SMALL}`,
       cost: NOTHING,
+      memory: { footprint: 0, written: 0 },
       time: (o) => timeRuns(run, backend, o),
       dispose,
     };
@@ -58,6 +59,7 @@ const replayed: Point = {
       variant: "default",
       shape: `add N=${SMALL}, ${STEP} in a step`,
       cost: NOTHING,
+      memory: { footprint: 0, written: 0 },
       time: async (o) =>
         (await timeRuns(() => step.run(), backend, o)).map((seconds) => seconds / STEP),
       bytes: () => allocated(() => step.run()),
@@ -94,6 +96,7 @@ export const idlePoint = (tiles: number): Point => ({
       variant: "default",
       shape: `tiles=${tiles}`,
       cost: NOTHING,
+      memory: { footprint: 0, written: 0 },
       time: (o) => time(call, backend, o),
       dispose: () => y.dispose(),
     };
@@ -144,6 +147,7 @@ const coldStart = (root: URL): Point => ({
       variant: "default",
       shape: "import, init, matmul 64",
       cost: NOTHING,
+      memory: { footprint: 0, written: 0 },
       time: async ({ minSamples, signal }) => {
         const seconds: number[] = [];
         // a process is a sample: the usual number of them takes some seconds

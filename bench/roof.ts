@@ -11,7 +11,7 @@ import {
   out,
   u32,
 } from "../core/contract.ts";
-import type { Tensor } from "../core/tensor.ts";
+import type { Memory } from "./subject.ts";
 import { percentile, type TimerOptions, time } from "./timer.ts";
 
 const TILE = 4096;
@@ -50,6 +50,16 @@ struct P { T: u32 }
 fn roof_copy_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = (w.x + w.y * g.x) * 256u + l;
   if (i < p.T * 1024u) { y[i] = x[i]; }
+}`;
+
+const FILL_WGSL = `
+struct P { T: u32 }
+@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(1) var<uniform> p: P;
+@compute @workgroup_size(256)
+fn roof_fill_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = (w.x + w.y * g.x) * 256u + l;
+  if (i < p.T * 1024u) { y[i] = vec4f(1.0); }
 }`;
 
 const READ_WGSL = `
@@ -113,6 +123,16 @@ const roof_copy = defineKernel({
   wasm: tiles,
 });
 
+const roof_fill = defineKernel({
+  name: "roof_fill",
+  family: "roof",
+  args: [out("y", `T ${TILE}`)],
+  ref: ({ y }) => void y.fill(1),
+  cost: ({ T }) => ({ flops: 0, bytes: 4 * TILE * T }),
+  webgpu: [{ source: FILL_WGSL, grid: ({ T }) => linear(T * 1024, 256) }],
+  wasm: tiles,
+});
+
 const roof_read = defineKernel({
   name: "roof_read",
   family: "roof",
@@ -128,9 +148,12 @@ const roof_read = defineKernel({
 });
 
 /** Bytes a second over a working set of so many bytes. */
-interface Bandwidth {
+export interface Bandwidth {
   readonly footprint: number;
-  readonly bytesPerSecond: number;
+  /** Nothing but reading, reading and writing as much, nothing but writing. */
+  readonly read: number;
+  readonly copy: number;
+  readonly fill: number;
 }
 
 export interface Roof {
@@ -157,11 +180,9 @@ export async function measureRoof(
   const bandwidth: Bandwidth[] = [];
   for (const footprint of FOOTPRINTS) {
     progress(1 + bandwidth.length, total);
-    const sweeps = [
-      await sweep(backend, roof_copy, footprint / (8 * TILE), options),
-      await sweep(backend, roof_read, footprint / (4 * TILE), options),
-    ];
-    bandwidth.push({ footprint, bytesPerSecond: Math.max(...sweeps) });
+    const of = (kernel: AnyKernel) => sweep(backend, kernel, footprint, options);
+    const [read, copy, fill] = [await of(roof_read), await of(roof_copy), await of(roof_fill)];
+    bandwidth.push({ footprint, read, copy, fill });
   }
   progress(total, total);
   return { flopsPerSecond, bandwidth };
@@ -184,11 +205,15 @@ async function flopsRoof(backend: Backend, options: TimerOptions): Promise<numbe
   return best;
 }
 
-async function sweep(backend: Backend, kernel: AnyKernel, tiles: number, options: TimerOptions) {
-  const { spec } = kernel;
-  const x = backend.tensor([tiles, TILE]);
-  const y = backend.empty(spec.args[0].shape === "T" ? [tiles] : [tiles, TILE]);
-  const given: Tensor[] = [y, x];
+async function sweep(
+  backend: Backend,
+  { spec }: AnyKernel,
+  footprint: number,
+  options: TimerOptions,
+): Promise<number> {
+  const whole = spec.args.filter((a) => a.shape !== "T").length;
+  const tiles = footprint / (4 * TILE * whole);
+  const given = spec.args.map((a) => backend.tensor(a.shape === "T" ? [tiles] : [tiles, TILE]));
   const call = invoke(spec, given, {});
   const seconds = percentile(await time(call, backend, options), 10);
   for (const t of given) t.dispose();
@@ -196,18 +221,27 @@ async function sweep(backend: Backend, kernel: AnyKernel, tiles: number, options
 }
 
 /**
- * The bandwidth that a kernel moving this many bytes is held against, between the two nearest
- * working sets. A larger set that went faster counts for the smaller ones too: there, launches cost
- * more than the sweep.
+ * The bandwidth that a kernel over this much memory is held against: between the two nearest working
+ * sets, and by the share of its traffic that it writes between reading, copying and filling. A larger
+ * set that went faster counts for the smaller ones too: there, launches cost more than the sweep.
  */
-export function bandwidthFor(roof: Roof, bytes: number): number {
+export function bandwidthFor(roof: Roof, { footprint, written }: Memory): number {
   const best = roof.bandwidth.map((_, i) =>
-    Math.max(...roof.bandwidth.slice(i).map((b) => b.bytesPerSecond)),
+    Math.max(...roof.bandwidth.slice(i).map((b) => mixed(b, written))),
   );
   const last = best.length - 1;
-  const at = Math.log2(bytes / roof.bandwidth[0].footprint);
+  const at = Math.log2(footprint / roof.bandwidth[0].footprint);
   if (at <= 0) return best[0];
   if (at >= last) return best[last];
   const i = Math.floor(at);
   return best[i] + (at - i) * (best[i + 1] - best[i]);
 }
+
+/** Times of the parts add up, so it is the time of a byte that is interpolated. */
+function mixed({ read, copy, fill }: Bandwidth, written: number): number {
+  const [a, b, t] = written < 0.5 ? [read, copy, 2 * written] : [copy, fill, 2 * written - 1];
+  return 1 / ((1 - t) / a + t / b);
+}
+
+/** The most of the three. */
+export const peak = ({ read, copy, fill }: Bandwidth): number => Math.max(read, copy, fill);

@@ -1,4 +1,4 @@
-import { bandwidthFor, type Roof } from "./roof.ts";
+import { bandwidthFor, peak, type Roof } from "./roof.ts";
 import type { Measured } from "./subject.ts";
 import { percentile } from "./timer.ts";
 
@@ -64,7 +64,7 @@ export function toRow(m: Measured, setting: Setting, roof: Roof, by?: By): Bench
   const median = percentile(m.seconds, 50);
   const share = Math.max(
     flops / median / roof.flopsPerSecond,
-    bytes && bytes / median / bandwidthFor(roof, bytes),
+    bytes && bytes / median / bandwidthFor(roof, m.memory),
   );
   const micro = (p: number) => round(percentile(m.seconds, p) * 1e6);
   return {
@@ -96,14 +96,13 @@ export function toRow(m: Measured, setting: Setting, roof: Roof, by?: By): Bench
 export function roofRows(roof: Roof, setting: Setting): BenchRow[] {
   const row = (kernel: string, shape: string, perSecond: number, unit: "flops" | "bytes") => {
     const cost = { flops: 0, bytes: 0, [unit]: perSecond };
-    const m = { kernel, variant: "default", shape, source: "roof", cost, seconds: [1] };
+    const memory = { footprint: 0, written: 0 };
+    const m = { kernel, variant: "default", shape, source: "roof", cost, memory, seconds: [1] };
     return { ...toRow(m, setting, roof), roof_pct: 100 };
   };
   return [
     row("roof_flops", "registers only", roof.flopsPerSecond, "flops"),
-    ...roof.bandwidth.map((b) =>
-      row("roof_memory", `bytes=${b.footprint}`, b.bytesPerSecond, "bytes"),
-    ),
+    ...roof.bandwidth.map((b) => row("roof_memory", `bytes=${b.footprint}`, peak(b), "bytes")),
   ];
 }
 

@@ -97,7 +97,12 @@ const seriesShapes: readonly InputShapes[] = [
     params: { lr: 1e-3, t: 1 },
     source: "series",
   })),
-  ...lengths.map((n) => ({ kernel: "uniform", inputs: [[n]], source: "series" })),
+  ...lengths.map((n) => ({
+    kernel: "uniform",
+    inputs: [[n]],
+    params: { seed: 1 },
+    source: "series",
+  })),
   ...[64, 128, 256, 512, 1024, 2048].map((s) => ({
     kernel: "attention",
     inputs: [

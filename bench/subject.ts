@@ -14,11 +14,20 @@ import type { Tensor, TypedArray } from "../core/tensor.ts";
 import { type TimerOptions, time } from "./timer.ts";
 import { inputData, uniform } from "./uniform.ts";
 
+/** How a point uses memory, for the roof that fits. */
+export interface Memory {
+  /** Bytes of all its tensors. */
+  readonly footprint: number;
+  /** Share of what is moved that is written. */
+  readonly written: number;
+}
+
 /** A point made ready on a backend. */
 export interface Subject {
   readonly variant: string;
   readonly shape: string;
   readonly cost: Cost;
+  readonly memory: Memory;
   /** Seconds a call, ascending. */
   time(o: TimerOptions): Promise<number[]>;
   /** What is counted besides time; read after timing. */
@@ -44,6 +53,7 @@ export interface Measured {
   readonly shape: string;
   readonly source: string;
   readonly cost: Cost;
+  readonly memory: Memory;
   readonly seconds: readonly number[];
   readonly bytes?: number;
 }
@@ -64,7 +74,7 @@ export async function measure(
 
 export function measured(point: Point, subject: Subject, seconds: readonly number[]): Measured {
   const { kernel, source } = point;
-  const { variant, shape, cost } = subject;
+  const { variant, shape, cost, memory } = subject;
   const bytes = subject.bytes?.();
   return {
     kernel,
@@ -72,6 +82,7 @@ export function measured(point: Point, subject: Subject, seconds: readonly numbe
     variant,
     shape,
     cost,
+    memory,
     seconds,
     ...(bytes === undefined ? {} : { bytes }),
   };
@@ -158,12 +169,25 @@ function subjectOf(backend: Backend, given: (Tensor | undefined)[], call: Call):
     variant: variantOf(backend, call),
     shape: shapeText(call),
     cost: call.spec.cost(call.dims, call.params),
+    memory: memoryOf(call),
     time: (o) => time(call, backend, o),
     output: () => (call.tensors[0] as Tensor).read(),
     dispose: () => {
       for (const t of tensors) t.dispose();
     },
   };
+}
+
+/** What is updated in place is read and written. */
+function memoryOf({ spec, tensors }: Call): Memory {
+  let [footprint, read, written] = [0, 0, 0];
+  spec.args.forEach(({ role }, i) => {
+    const bytes = tensors[i]?.byteLength ?? 0;
+    footprint += bytes;
+    if (role === "in" || role === "opt" || role === "inout") read += bytes;
+    if (role === "out" || role === "acc" || role === "inout") written += bytes;
+  });
+  return { footprint, written: written / Math.max(1, read + written) };
 }
 
 function variantOf(backend: Backend, { spec, dims, params }: Call): string {

@@ -1,6 +1,6 @@
 import type { Change } from "../bench/compare.ts";
 import type { Explained, Part } from "../bench/explain.ts";
-import type { Roof } from "../bench/roof.ts";
+import { peak, type Roof } from "../bench/roof.ts";
 import { type BenchRow, round } from "../bench/rows.ts";
 import { formatNumber, textTable } from "./format.ts";
 
@@ -9,7 +9,7 @@ const size = (bytes: number): string =>
 
 export function roofLine({ flopsPerSecond, bandwidth }: Roof): string {
   const giga = (v: number) => formatNumber(round(v / 1e9));
-  const steps = bandwidth.map((b) => `${giga(b.bytesPerSecond)} (${size(b.footprint)})`);
+  const steps = bandwidth.map((b) => `${giga(peak(b))} (${size(b.footprint)})`);
   return `roofs: ${giga(flopsPerSecond)} GFLOP/s; GB/s by working set ${steps.join(", ")}`;
 }
 

@@ -74,6 +74,7 @@ describe("rows", () => {
       shape: "N=1",
       source: "s",
       cost: { flops: 1e6, bytes: 1e6 },
+      memory: { footprint: 1e6, written: 0.5 },
       seconds: [1e-3, 2e-3, 4e-3],
     };
     const setting = {
@@ -86,12 +87,20 @@ describe("rows", () => {
     };
     const roof = {
       flopsPerSecond: 1e9,
-      bandwidth: [15, 25].map((e) => ({ footprint: 2 ** e, bytesPerSecond: 2e9 })),
+      bandwidth: [15, 16].map((e) => ({ footprint: 2 ** e, read: 1e9, copy: 2e9, fill: 4e9 })),
     };
     const r = toRow(m, setting, roof);
     expect([r.p10_us, r.p50_us, r.p90_us, r.gflops, r.gbps]).toEqual([1000, 2000, 4000, 0.5, 0.5]);
     expect(r.roof_pct).toBe(50);
     expect(toRow({ ...m, cost: { flops: 0, bytes: 0 } }, setting, roof).roof_pct).toBe(0);
+    // a stream that is only read, a third written, only written: 1, 1.5 and 4 GB/s at best
+    const share = (written: number) =>
+      toRow(
+        { ...m, cost: { flops: 0, bytes: 1e6 }, memory: { footprint: 1e6, written } },
+        setting,
+        roof,
+      ).roof_pct;
+    expect([0, 1 / 3, 1].map(share)).toEqual([50, 33.33, 12.5]);
   });
 
   test("a build is named without its threads", () => {

@@ -86,6 +86,18 @@ export function roof_copy_f32(y: usize, x: usize, T: u32, lo: u32, hi: u32): voi
   }
 }
 
+/** y = 1, whole tiles of 4096. */
+export function roof_fill_f32(y: usize, T: u32, lo: u32, hi: u32): void {
+  const one = f32x4.splat(1);
+  const end = y + ((<usize>(hi * TILE)) << 2);
+  for (let py = y + ((<usize>(lo * TILE)) << 2); py < end; py += 64) {
+    v128.store(py, one);
+    v128.store(py, one, 16);
+    v128.store(py, one, 32);
+    v128.store(py, one, 48);
+  }
+}
+
 /** y[tile] = something of all 4096 elements of that tile of x. */
 export function roof_read_f32(y: usize, x: usize, T: u32, lo: u32, hi: u32): void {
   for (let tile = lo; tile < hi; tile++) {

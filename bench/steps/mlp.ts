@@ -57,6 +57,7 @@ export const mlpStep: Point = {
       shape: `${INPUT}-${HIDDEN}-${CLASSES} batch=${BATCH}`,
       // twice the forward's arithmetic again for the two gradients of each product, less that of x
       cost: { flops: 3 * ARITHMETIC - 2 * BATCH * INPUT * HIDDEN, bytes: 0 },
+      memory: { footprint: 0, written: 0 },
       time: (o) => timeRuns(() => step.run(), backend, o),
       async output() {
         const losses = new Float32Array(CHECKED);
