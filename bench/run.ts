@@ -1,157 +1,110 @@
 import type { Backend } from "../core/backend.ts";
-import {
-  type Call,
-  type Case,
-  invoke,
-  resolveCase,
-  type Suite,
-  shapeOf,
-} from "../core/contract.ts";
-import type { Tensor } from "../core/tensor.ts";
-import { bandwidthFor, measureRoof, type Roof } from "./roof.ts";
-import { percentile, type TimerOptions, time } from "./timer.ts";
+import type { Suite } from "../core/contract.ts";
+import { TilegradError } from "../core/errors.ts";
+import { measureRoof, type Roof } from "./roof.ts";
+import { type BenchRow, type Setting, toRow } from "./rows.ts";
+import { paperPoints, randomPoints, seriesPoints } from "./shapes.ts";
+import { casePoint, type Measured, measure, type Point } from "./subject.ts";
+import type { TimerOptions } from "./timer.ts";
 
-export interface BenchRow {
-  readonly kernel: string;
-  /** How the kernel is implemented, where there are several ways: right of `__` in its symbol. */
-  readonly variant: string;
-  readonly backend: string;
-  readonly build: string;
-  readonly shape: string;
-  readonly samples: number;
-  readonly p10_us: number;
-  readonly p50_us: number;
-  readonly p90_us: number;
-  readonly gflops: number;
-  readonly gbps: number;
-  /** Of the FLOP or the memory roof, whichever the kernel comes closer to. */
-  readonly roof_pct: number;
-  readonly machine: string;
-  readonly commit: string;
-}
-
-export interface BenchRequest {
-  readonly backend: Backend;
-  readonly suites: readonly Suite[];
-  /** Fewer samples, and only the first shape of each kernel. */
-  readonly quick: boolean;
-  readonly machine: string;
-  readonly commit: string;
+/** Reports as it goes. */
+export interface Watch {
   readonly signal: AbortSignal;
   readonly progress: (label: string, done: number, total: number) => void;
-  /** Told about every kernel that this backend lacks. */
-  readonly skipped: (kernel: string, why: string) => void;
+  /** Told about everything that is not measured. */
+  readonly skipped: (what: string, why: string) => void;
+}
+
+/** How long a run looks at one point. */
+export const sampling = (quick: boolean, signal: AbortSignal): TimerOptions =>
+  quick
+    ? { minSamples: 10, maxSeconds: 0.03, signal }
+    : { minSamples: 30, maxSeconds: 0.3, signal };
+
+/** The points of a run: quick is the first bench shape of each suite; without a seed none is random. */
+export function pointsOf(suites: readonly Suite[], quick: boolean, seed?: number): Point[] {
+  const contracts = suites.flatMap((suite) => {
+    const shapes = suite.bench();
+    return (quick ? shapes.slice(0, 1) : shapes).map((c) => casePoint(suite, c));
+  });
+  if (quick) return contracts;
+  return [
+    ...seriesPoints(suites),
+    ...contracts,
+    ...paperPoints(suites),
+    ...(seed === undefined ? [] : randomPoints(suites, seed, 10)),
+  ];
+}
+
+/** Points that this backend has, without repeats; the others are told to `skipped`. */
+export function possible(points: readonly Point[], backend: Backend, watch: Watch): Point[] {
+  const told = new Set<string>();
+  return points.filter((point) => {
+    const why = point.lacks?.(backend);
+    if (why && !told.has(point.kernel)) watch.skipped(point.kernel, why);
+    told.add(point.kernel);
+    return !why;
+  });
 }
 
 export interface BenchResult {
   readonly roof: Roof;
   readonly rows: readonly BenchRow[];
+  /** The point behind each row. */
+  readonly points: readonly Point[];
 }
 
-/** Measures the roofs of the backend, then every bench shape of every suite against them. */
-export async function runBench(request: BenchRequest): Promise<BenchResult> {
-  const { backend, quick, signal } = request;
-  const options: TimerOptions = {
-    minSamples: quick ? 10 : 30,
-    maxSeconds: quick ? 0.03 : 0.3,
-    signal,
-  };
-  const points = request.suites.flatMap((suite) => {
-    const { spec } = suite.kernel;
-    if (!backend.supports(spec)) {
-      request.skipped(spec.name, `has no ${backend.name} implementation`);
-      return [];
+/** Points after which the machine may have changed so much that the roofs are looked at again. */
+const LONG_RUN = 10;
+
+/** Measures the roofs of the backend, unless they are known already, and every point against them. */
+export async function runBench(
+  backend: Backend,
+  points: readonly Point[],
+  setting: Setting,
+  options: TimerOptions,
+  watch: Watch,
+  known?: Roof,
+): Promise<BenchResult> {
+  const roofs = () =>
+    measureRoof(backend, watch.signal, (done, total) => watch.progress("roofs", done, total));
+  const before = known ?? (await roofs());
+  const found = new Map<string, { m: Measured; point: Point }>();
+  for (const [i, point] of points.entries()) {
+    watch.progress(point.kernel, i, points.length);
+    let m: Measured;
+    try {
+      m = await measure(point, backend, options);
+    } catch (error) {
+      if (!(error instanceof TilegradError)) throw error;
+      // a contract may come to refuse a shape that is listed elsewhere
+      watch.skipped(`${point.kernel} (${point.source})`, error.message);
+      continue;
     }
-    const shapes = suite.bench();
-    return (quick ? shapes.slice(0, 1) : shapes).map((c) => ({ suite, c }));
-  });
-
-  const roof = await measureRoof(
-    backend,
-    { ...options, minSamples: 10, maxSeconds: 0.03 },
-    (d, t) => request.progress("roofs", d, t),
-  );
-  const rows: BenchRow[] = [];
-  for (const { suite, c } of points) {
-    const { spec } = suite.kernel;
-    request.progress(spec.name, rows.length, points.length);
-    const { call, tensors } = prepare(backend, suite, c);
-    const seconds = await time(call, backend, options);
-    for (const t of tensors) t.dispose();
-
-    const { flops, bytes } = spec.cost(call.dims, call.params);
-    const median = percentile(seconds, 50);
-    const share = Math.max(
-      flops / median / roof.flopsPerSecond,
-      bytes / median / bandwidthFor(roof, bytes),
-    );
-    const micro = (p: number) => round(percentile(seconds, p) * 1e6);
-    rows.push({
-      kernel: spec.name,
-      variant: variantOf(backend, call),
-      backend: backend.name,
-      build: backend.build,
-      shape: shapeText(c),
-      samples: seconds.length,
-      p10_us: micro(10),
-      p50_us: micro(50),
-      p90_us: micro(90),
-      gflops: round(flops / median / 1e9),
-      gbps: round(bytes / median / 1e9),
-      roof_pct: round(100 * share),
-      machine: request.machine,
-      commit: request.commit,
-    });
+    // a shape that is listed twice keeps its first name
+    const key = `${m.kernel}|${m.shape}`;
+    if (!found.has(key)) found.set(key, { m, point });
   }
-  request.progress("kernels", rows.length, points.length);
-  return { roof, rows };
-}
-
-/** Tensors of a bench shape with reproducible content, and the call over them. */
-function prepare(backend: Backend, suite: Suite, c: Case): { call: Call; tensors: Tensor[] } {
-  const { spec } = suite.kernel;
-  const { dims, runs, params } = resolveCase(spec, c);
-  const next = uniform();
-  const given = spec.args.map((arg) => {
-    if (arg.role === "opt" && !c.with?.includes(arg.name)) return undefined;
-    const shape = shapeOf(arg, dims, runs, params);
-    // Outputs start as zeros as well, so that an accumulating kernel never meets a stray NaN.
-    const tensor = backend.tensor(shape, undefined, arg.dtype);
-    if (arg.role === "out" || arg.role === "acc") return tensor;
-    const standard =
-      arg.dtype === "f32" ? (u: number) => 2 * u - 1 : (u: number) => Math.floor(8 * u);
-    const fill = suite.fill?.[arg.name] ?? standard;
-    tensor.write(Float32Array.from({ length: tensor.size }, (_, i) => fill(next(), i, dims)));
-    return tensor;
-  });
-  const tensors = given.filter((t) => t !== undefined);
-  return { call: invoke(spec, given, { ...c.params }), tensors };
-}
-
-/** Mulberry32: a few lines, the same numbers everywhere. */
-function uniform(): () => number {
-  let state = 1;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  watch.progress("kernels", points.length, points.length);
+  // Whoever else used the machine held one of the two back: the better is nearer to the truth.
+  const roof = points.length > LONG_RUN ? higher(before, await roofs()) : before;
+  const all = [...found.values()];
+  return {
+    roof,
+    rows: all.map(({ m }) => toRow(m, setting, roof)),
+    points: all.map(({ point }) => point),
   };
 }
 
-function variantOf(backend: Backend, { spec, dims, params }: Call): string {
-  const symbol =
-    backend.name === "webgpu"
-      ? spec.webgpu?.find((v) => !v.when || v.when(dims, params))?.entry
-      : spec.wasm?.export;
-  return symbol?.split("__")[1] ?? "default";
-}
-
-function shapeText({ dims, params = {} }: Case): string {
-  const extents = Object.entries(dims).map(
-    ([name, v]) => `${name}=${typeof v === "number" ? v : `(${v.join(",")})`}`,
-  );
-  return [...extents, ...Object.entries(params).map(([name, v]) => `${name}=${v}`)].join(" ");
-}
-
-const round = (v: number): number => Number(v.toPrecision(4));
+const higher = (a: Roof, b: Roof): Roof => ({
+  flopsPerSecond: Math.max(a.flopsPerSecond, b.flopsPerSecond),
+  bandwidth: a.bandwidth.map((x, i) => {
+    const y = b.bandwidth[i];
+    return {
+      footprint: x.footprint,
+      read: Math.max(x.read, y.read),
+      copy: Math.max(x.copy, y.copy),
+      fill: Math.max(x.fill, y.fill),
+    };
+  }),
+});

@@ -1,16 +1,23 @@
-import { execFile } from "node:child_process";
-import { cpus } from "node:os";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
+import { loadavg } from "node:os";
 import { defineCommand } from "citty";
-import type { BackendName } from "../core/backend.ts";
+import type { Change } from "../bench/compare.ts";
+import type { Roof } from "../bench/roof.ts";
+import type { BenchRow, Setting } from "../bench/rows.ts";
+import type { Watch } from "../bench/run.ts";
+import type { TimerOptions } from "../bench/timer.ts";
+import type { Backend, BackendName } from "../core/backend.ts";
+import type { Suite } from "../core/contract.ts";
+import { init } from "../core/index.ts";
+import { WasmBackend } from "../core/wasm.ts";
+import { integer } from "./args.ts";
 import { BACKENDS, findAdapter, openBackend } from "./backends.ts";
+import { changesTable, explainTable, roofLine, rowsTable } from "./bench-output.ts";
+import { commit, machine, resolveCommit } from "./bench-setting.ts";
 import { didYouMean, EXIT, UsageError } from "./errors.ts";
-import { formatNumber, textTable } from "./format.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { openProgress } from "./progress.ts";
 import { suites } from "./registry.ts";
-import { packageRoot, version } from "./version.ts";
+import { packageRoot } from "./version.ts";
 
 export const bench = defineCommand({
   meta: {
@@ -30,86 +37,268 @@ export const bench = defineCommand({
       default: "wasm",
       description: "Where the kernels run",
     },
+    build: {
+      type: "enum",
+      options: ["simd", "relaxed"],
+      description: "The wasm build; default: relaxed where the host takes it",
+    },
+    threads: { type: "string", valueHint: "n", default: "1", description: "Threads of wasm" },
     quick: { type: "boolean", description: "Fewer samples, one shape for each kernel" },
+    seed: {
+      type: "string",
+      valueHint: "n",
+      description: "Draw the ten random shapes of a full run again; default: a new seed",
+    },
     json: { type: "boolean", description: "Print one JSON object instead of the table" },
+    save: { type: "boolean", description: "Append the rows to <out>/results/<machine>.jsonl" },
+    compare: {
+      type: "string",
+      valueHint: "commit",
+      description: "Tell what is over 10 % off the saved rows of that commit, seen twice",
+    },
+    peers: {
+      type: "boolean",
+      description:
+        "Measure other libraries in turns with tilegrad (a checkout with peers installed)",
+    },
+    explain: {
+      type: "string",
+      valueHint: "kernel",
+      description: "Where the time of one kernel goes",
+    },
+    report: {
+      type: "boolean",
+      description: "Write <out>/REPORT.md and its charts from saved rows",
+    },
+    out: {
+      type: "string",
+      valueHint: "folder",
+      default: "bench",
+      description: "Where results, report and charts are",
+    },
   },
   async run({ args }) {
-    const chosen = suites.filter(globs(args.filter));
-    if (chosen.length === 0) {
-      const names = suites.map((suite) => suite.kernel.spec.name);
+    refuseTogether(args);
+    if (args.report) return report(args.out);
+    const { quick = false } = args;
+    const seed = args.seed === undefined ? newSeed() : integer("--seed", args.seed, 0, 2 ** 32 - 1);
+    const threads = integer("--threads", args.threads, 1, 64);
+    if (args.backend !== "wasm" && (args.build || threads > 1)) {
       throw new UsageError(
-        `--filter: expected the name of a kernel, got '${args.filter}', which fits none of ` +
-          `${names.length}${didYouMean(args.filter, names)}; 'tilegrad list' has them all`,
+        `${args.build ? "--build" : "--threads"}: is about wasm, not about --backend ${args.backend}`,
       );
     }
+    if (args.peers) await checkPeers();
+    const explained = args.explain === undefined ? undefined : suiteOf(args.explain);
+    const here = machine();
+    const before =
+      args.compare === undefined ? undefined : await saved(args.compare, args.out, here.name);
+    // random shapes have no saved rows to be compared with
+    const points =
+      explained || args.peers ? [] : await pointsFor(args.filter, quick, before ? undefined : seed);
 
     const progress = openProgress();
-    using backend = await openBackend(args.backend as BackendName);
+    using backend = await open(args.backend as BackendName, args.build, threads);
+    const [load] = loadavg();
+    if (load > 0.5) {
+      progress.note(
+        `Load average ${load.toFixed(1)}: something else runs here, and times tell of it.`,
+      );
+    }
     if (backend.name === "webgpu" && (await findAdapter()).software) {
       progress.note("This is a software adapter: good for correctness, its times say little.");
     }
-    const { runBench } = await import("../bench/run.ts");
+    const { buildName, roofRows } = await import("../bench/rows.ts");
+    const { runBench, possible, sampling } = await import("../bench/run.ts");
     const interrupt = onInterrupt(() => progress.stop());
-    const found = await runBench({
-      backend,
-      suites: chosen,
-      quick: args.quick ?? false,
-      machine: backend.name === "webgpu" ? `${backend.build}; ${cpu()}` : cpu(),
-      commit: await commit(),
+    const skipped: { what: string; why: string }[] = [];
+    const watch: Watch = {
       signal: interrupt.signal,
       progress: (label, done, total) => progress.update(label, done, total),
-      skipped: (kernel, why) => progress.note(`${kernel}: ${why}`),
-    }).catch((error) => {
+      skipped: (what, why) => {
+        skipped.push({ what, why });
+        progress.note(`${what}: ${why}`);
+      },
+    };
+    const setting: Setting = {
+      backend: backend.name,
+      build: buildName(backend.build),
+      threads,
+      machine: here.name,
+      node: process.versions.node,
+      commit: await commit(),
+    };
+    const options = sampling(quick, interrupt.signal);
+
+    const work = async () => {
+      if (explained) {
+        const { explain } = await import("../bench/explain.ts");
+        const parts = await explain(backend, suites, explained, options, watch);
+        return () => console.log(args.json ? JSON.stringify(parts, null, 2) : explainTable(parts));
+      }
+      const feasible = possible(points, backend, watch);
+      const { roof, ...found } = await runBench(backend, feasible, setting, options, watch);
+      const rows = args.peers
+        ? await peerRows(backend, args.filter, roof, setting, options, watch)
+        : found.rows;
+      let told: Change[] | undefined;
+      if (before) {
+        const { changes, direction } = await import("../bench/compare.ts");
+        // What looks off is looked at again before anything is said about it.
+        const moved = found.points.filter((_, i) => direction(found.rows[i], before) !== 0);
+        const again = await runBench(backend, moved, setting, options, watch, roof);
+        told = changes(before, found.rows, again.rows);
+      }
+      if (args.save) {
+        const { saveRows } = await import("../bench/store.ts");
+        const file = await saveRows(args.out, here, [...roofRows(roof, setting), ...rows]);
+        progress.note(`${rows.length} rows appended to ${file}`);
+      }
+      return () => {
+        if (told?.some((c) => c.ratio > 1)) process.exitCode = EXIT.failed;
+        if (args.json) {
+          const changed = told ? { changes: told } : {};
+          console.log(JSON.stringify({ roof, seed, rows, skipped, ...changed }, null, 2));
+          return;
+        }
+        console.log(`${backend.name} ${backend.build}, Node ${setting.node}, ${setting.commit}`);
+        console.log(`${here.cpu} (${here.cores} cores), ${here.platform}`);
+        console.log(roofLine(roof));
+        console.log(rowsTable(rows));
+        if (rows.some((r) => r.source.startsWith("random"))) {
+          console.log(`The random shapes again: --seed ${seed}`);
+        }
+        if (told) console.log(changesTable(told, args.compare ?? ""));
+      };
+    };
+    const print = await work().catch((error) => {
       if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
       throw error;
     });
     interrupt.off();
     progress.stop();
-
-    if (args.json) {
-      console.log(JSON.stringify({ roof: found.roof, rows: found.rows }, null, 2));
-      return;
-    }
-    const head = ["kernel", "shape", "p10 µs", "p50 µs", "p90 µs", "GFLOP/s", "GB/s", "roof %"];
-    const rows = found.rows.map((r) => [
-      r.variant === "default" ? r.kernel : `${r.kernel}__${r.variant}`,
-      r.shape,
-      ...[r.p10_us, r.p50_us, r.p90_us, r.gflops, r.gbps].map(formatNumber),
-      r.roof_pct.toFixed(1),
-    ]);
-    console.log(`${backend.name} ${backend.build} on ${cpu()}`);
-    const { flopsPerSecond, bandwidth } = found.roof;
-    const giga = (v: number) => formatNumber(v / 1e9);
-    const steps = bandwidth.map((b) => `${giga(b.bytesPerSecond)} (${size(b.footprint)})`);
-    console.log(`roofs: ${giga(flopsPerSecond)} GFLOP/s; GB/s by working set ${steps.join(", ")}`);
-    console.log(textTable(head, rows, { right: [2, 3, 4, 5, 6, 7], flexible: [1] }));
+    print();
   },
 });
 
-function globs(text: string): (suite: (typeof suites)[number]) => boolean {
+/** What one run cannot do at once. */
+function refuseTogether(args: Record<string, unknown>): void {
+  const apart = [
+    ["report", "explain", "peers", "save", "compare", "json"],
+    ["explain", "peers", "save", "compare"],
+    ["peers", "compare"],
+  ];
+  for (const [mode, ...others] of apart) {
+    const other = args[mode] ? others.find((name) => args[name]) : undefined;
+    if (other) throw new UsageError(`--${other}: does not go with --${mode}; run them one by one`);
+  }
+}
+
+/** What the filter lets through: kernels at their shapes, overheads, whole steps. */
+async function pointsFor(filter: string, quick: boolean, seed: number | undefined) {
+  const { overheads } = await import("../bench/overheads.ts");
+  const { pointsOf } = await import("../bench/run.ts");
+  const { steps } = await import("../bench/steps/index.ts");
+  const fits = globs(filter);
+  const chosen = suites.filter((suite) => fits(suite.kernel.spec.name));
+  const whole = [...overheads(packageRoot), ...steps.map((step) => step.point)];
+  const others = whole.filter((point) => fits(point.kernel));
+  if (chosen.length + others.length === 0) {
+    const names = [...suites.map((s) => s.kernel.spec.name), ...whole.map((p) => p.kernel)];
+    throw new UsageError(
+      `--filter: expected the name of a kernel, got '${filter}', which fits none of ` +
+        `${names.length}${didYouMean(filter, names)}; 'tilegrad list' has them all`,
+    );
+  }
+  return [...pointsOf(chosen, quick, seed), ...others];
+}
+
+/** Saved times of a commit on this machine. */
+async function saved(
+  named: string,
+  folder: string,
+  machine: string,
+): Promise<ReadonlyMap<string, number>> {
+  const { baseline, commitsOf } = await import("../bench/compare.ts");
+  const { loadRows } = await import("../bench/store.ts");
+  const rows = await loadRows(folder, machine);
+  const known = baseline(rows, await resolveCommit(named));
+  if (known.size > 0) return known;
+  const commits = commitsOf(rows).join(", ") || "none: run 'tilegrad bench --save' first";
+  throw new UsageError(
+    `--compare: ${folder}/results has no rows of commit '${named}' for this machine (${machine}); ` +
+      `saved are ${commits}`,
+  );
+}
+
+async function peerRows(
+  backend: Backend,
+  filter: string,
+  roof: Roof,
+  setting: Setting,
+  options: TimerOptions,
+  watch: Watch,
+): Promise<BenchRow[]> {
+  const { peerCases } = await import("../bench/peer-cases.ts");
+  const { comparePeers } = await import("../bench/peers.ts");
+  const { toRow } = await import("../bench/rows.ts");
+  const fits = globs(filter);
+  const cases = peerCases(suites).filter((c) => fits(c.point.kernel));
+  if (cases.length === 0) {
+    const names = [...new Set(peerCases(suites).map((c) => c.point.kernel))].join(", ");
+    throw new UsageError(`--filter: peers are compared on ${names}; '${filter}' fits none of them`);
+  }
+  const found = await comparePeers(backend, cases, packageRoot, setting.threads, options, watch);
+  return found.map(({ m, by }) => toRow(m, setting, roof, by));
+}
+
+async function report(folder: string): Promise<void> {
+  const { loadMachines } = await import("../bench/store.ts");
+  const machines = await loadMachines(folder);
+  if (machines.length === 0) {
+    throw new UsageError(
+      `--report: ${folder}/results has no saved rows; run 'tilegrad bench --save' first`,
+    );
+  }
+  const { writeReport } = await import("../bench/report.ts");
+  console.log(await writeReport(folder, machines));
+}
+
+async function checkPeers(): Promise<void> {
+  const { hasPeers, installCommand } = await import("../bench/peers.ts");
+  if (!hasPeers(packageRoot)) {
+    throw new UsageError("--peers: needs a checkout of the repository; the package has no peers");
+  }
+  const install = installCommand(packageRoot);
+  if (install) throw new UsageError(`--peers: the peers are not installed; run '${install}' first`);
+}
+
+async function open(
+  name: BackendName,
+  build: string | undefined,
+  threads: number,
+): Promise<Backend> {
+  if (name !== "wasm") return openBackend(name);
+  const wasm = { threads, ...(build ? { build: build as "simd" | "relaxed" } : {}) };
+  const backend = await init("wasm", { wasm });
+  // a plan made before the pool is up would run on one thread
+  if (backend instanceof WasmBackend) await backend.startThreads();
+  return backend;
+}
+
+function suiteOf(name: string): Suite {
+  const suite = suites.find((s) => s.kernel.spec.name === name);
+  if (suite) return suite;
+  const names = suites.map((s) => s.kernel.spec.name);
+  throw new UsageError(`--explain: unknown kernel '${name}'${didYouMean(name, names)}`);
+}
+
+function globs(text: string): (name: string) => boolean {
   const patterns = text.split(",").map((glob) => {
     const body = glob.trim().replace(/[.+^${}()|[\]\\]/g, "\\$&");
     return new RegExp(`^${body.replaceAll("*", ".*").replaceAll("?", ".")}$`);
   });
-  return (suite) => patterns.some((pattern) => pattern.test(suite.kernel.spec.name));
+  return (name) => patterns.some((pattern) => pattern.test(name));
 }
 
-const cpu = (): string => `${cpus()[0]?.model ?? process.arch} (${cpus().length} cores)`;
-
-const size = (bytes: number): string =>
-  bytes < 2 ** 20 ? `${bytes / 1024} KiB` : `${bytes / 2 ** 20} MiB`;
-
-/** The commit of a checkout, the version of an installed package. */
-async function commit(): Promise<string> {
-  const cwd = fileURLToPath(packageRoot);
-  try {
-    const git = promisify(execFile);
-    const top = await git("git", ["rev-parse", "--show-prefix"], { cwd });
-    // A package inside someone else's checkout must not take that one's commit for its own.
-    if (top.stdout.trim() !== "") throw new Error("not this repository");
-    const args = ["describe", "--always", "--dirty", "--exclude=*"];
-    return (await git("git", args, { cwd })).stdout.trim();
-  } catch {
-    return `v${await version()}`;
-  }
-}
+const newSeed = (): number => Math.floor(Math.random() * 2 ** 32);

@@ -125,11 +125,15 @@ describe("results", () => {
   test("bench --json", async () => {
     const { code, out } = await tilegrad("bench", "--filter", "add", "--quick", "--json");
     expect(code).toBe(0);
-    const { rows } = JSON.parse(out);
+    const { rows, seed } = JSON.parse(out);
     expect(rows).toHaveLength(1);
     expect(Object.keys(rows[0]).join()).toBe(
-      "kernel,variant,backend,build,shape,samples,p10_us,p50_us,p90_us,gflops,gbps,roof_pct,machine,commit",
+      "kernel,variant,backend,build,shape,source,threads,peer,native,samples,p10_us,p50_us,p90_us," +
+        "gflops,gbps,roof_pct,machine,node,commit",
     );
+    expect(rows[0]).toMatchObject({ kernel: "add", peer: "tilegrad", native: false, threads: 1 });
+    expect(rows[0].node).toBe(process.versions.node);
+    expect(seed).toBeTypeOf("number");
     expect(rows[0].samples).toBeGreaterThanOrEqual(10);
     expect(rows[0].p10_us).toBeLessThanOrEqual(rows[0].p50_us);
     expect(rows[0].roof_pct).toBeGreaterThan(0);

@@ -21,7 +21,7 @@ const stems = (folder: string, ext: string) =>
 /** Every TypeScript file of a folder, from the root of the project. */
 const sources = (folder: string): string[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter((f) => f.endsWith(".ts"))
+    .filter((f) => f.endsWith(".ts") && !f.includes("node_modules"))
     .map((f) => join(folder, f));
 const text = (file: string) => readFileSync(join(root, file), "utf8");
 

@@ -1,0 +1,6 @@
+// Whole training steps: tilegrad's as a point, and the problem that peers do as well. A step is a file
+// here, a line in this list, and an operation of its name in the adapters of bench/peers/.
+import type { PeerCase } from "../peer-cases.ts";
+import { mlpCase, mlpStep } from "./mlp.ts";
+
+export const steps: readonly PeerCase[] = [{ name: "step MLP", problem: mlpCase, point: mlpStep }];
