@@ -105,7 +105,7 @@ export const matmul = /* @__PURE__ */ defineKernel({
       grid: ({ B, M, N }) => linear(B * M * N),
       when: ({ B, M, N, K }) => B * M * N * K <= SMALL,
     },
-    { source, grid: ({ B, M, N }) => [Math.ceil(N / 16), Math.ceil(M / 16), B] },
+    { source, grid: ({ B, M, N }) => linear(B * Math.ceil(M / 4) * Math.ceil(N / 4)) },
   ],
   wasm: {
     // 8 columns or, where there are more of them, 8 rows; rows that share one b are rows of one product.

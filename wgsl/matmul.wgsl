@@ -1,7 +1,6 @@
 //! use index
 //! use activation
-// y (B,M,N) = beta·y + act(alpha · A·B + bias). Large: a 16×16 tile of y per workgroup, K in steps of 16
-// through workgroup memory. grid: (N tiles, M tiles, B).
+// y (B,M,N) = beta·y + act(alpha · A·B + bias), and products with a packed B.
 struct P {
   B: u32, M: u32, N: u32, A: u32, K: u32, C: u32,
   present: u32,
@@ -13,10 +12,6 @@ struct P {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;    // (N)
 @group(0) @binding(4) var<uniform> p: P;
 
-const T = 16u;
-var<workgroup> ta: array<f32, 256>;
-var<workgroup> tb: array<f32, 256>;
-
 fn finish(i: u32, n: u32, s: f32, alpha: f32, present: u32, act: u32, beta: f32) {
   var v = alpha * s;
   if (present != 0u) { v += bias[n]; }
@@ -27,43 +22,58 @@ fn put(i: u32, v: f32, beta: f32) {
   if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
-@compute @workgroup_size(16, 16)
-fn matmul_f32(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let m = w.y * T + l.y;
-  let n = w.x * T + l.x;
-  let oa = select(w.z, 0u, p.A == 1u) * p.M * p.K;
-  let ob = select(w.z, 0u, p.C == 1u) * p.K * p.N;
-  var s = 0.0;
-  for (var k0 = 0u; k0 < p.K; k0 += T) {
-    // Neighbouring threads read neighbouring words, whichever way the operand lies.
-    var v = 0.0;
-    if (p.ta == 0u) {
-      if (m < p.M && k0 + l.x < p.K) { v = a[oa + m * p.K + k0 + l.x]; }
-      ta[l.y * T + l.x] = v;
-    } else {
-      let i = w.y * T + l.x;
-      if (i < p.M && k0 + l.y < p.K) { v = a[oa + (k0 + l.y) * p.M + i]; }
-      ta[l.x * T + l.y] = v;
-    }
-    v = 0.0;
-    if (p.tb == 0u) {
-      if (n < p.N && k0 + l.y < p.K) { v = b[ob + (k0 + l.y) * p.N + n]; }
-      tb[l.y * T + l.x] = v;
-    } else {
-      let j = w.x * T + l.y;
-      if (j < p.N && k0 + l.x < p.K) { v = b[ob + j * p.K + k0 + l.x]; }
-      tb[l.x * T + l.y] = v;
-    }
-    workgroupBarrier();
-    let depth = min(T, p.K - k0);
-    for (var k = 0u; k < depth; k++) { s += ta[l.y * T + k] * tb[k * T + l.x]; }
-    workgroupBarrier();
-  }
-  if (m < p.M && n < p.N) { finish((w.z * p.M + m) * p.N + n, n, s, p.alpha, p.present, p.act, p.beta); }
+// Where element (row, k = 0) of an operand lies, and the step to the next k.
+fn start_a(batch: u32, m: u32) -> u32 {
+  return select(batch, 0u, p.A == 1u) * p.M * p.K + m * select(p.K, 1u, p.ta != 0u);
 }
 
-// Small products: a thread an element, no workgroup memory. A tile would leave most of itself empty,
-// and a software adapter pays more for a barrier than for all of the arithmetic.
+fn start_b(batch: u32, n: u32) -> u32 {
+  return select(batch, 0u, p.C == 1u) * p.K * p.N + n * select(1u, p.K, p.tb != 0u);
+}
+
+fn step_a() -> u32 { return select(1u, p.M, p.ta != 0u); }
+fn step_b() -> u32 { return select(p.N, 1u, p.tb != 0u); }
+
+// A 4×4 block a thread: 16 sums in registers for 8 loads, and no barriers. Rows and columns past the end
+// repeat the last and are not stored.
+@compute @workgroup_size(64)
+fn matmul_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(w, g, l);
+  let across = (p.N + 3u) / 4u;
+  let down = (p.M + 3u) / 4u;
+  if (i >= p.B * down * across) { return; }
+  let n = i % across * 4u;
+  let m = i / across % down * 4u;
+  let batch = i / (across * down);
+  let rows = min(vec4u(m) + vec4u(0u, 1u, 2u, 3u), vec4u(p.M - 1u));
+  let columns = min(vec4u(n) + vec4u(0u, 1u, 2u, 3u), vec4u(p.N - 1u));
+  var ia = vec4u(start_a(batch, rows.x), start_a(batch, rows.y), start_a(batch, rows.z), start_a(batch, rows.w));
+  var ib = vec4u(start_b(batch, columns.x), start_b(batch, columns.y), start_b(batch, columns.z), start_b(batch, columns.w));
+  let da = step_a();
+  let db = step_b();
+  var s0 = vec4f();
+  var s1 = vec4f();
+  var s2 = vec4f();
+  var s3 = vec4f();
+  for (var k = 0u; k < p.K; k++) {
+    let v = vec4f(b[ib.x], b[ib.y], b[ib.z], b[ib.w]);
+    s0 += a[ia.x] * v;
+    s1 += a[ia.y] * v;
+    s2 += a[ia.z] * v;
+    s3 += a[ia.w] * v;
+    ia += vec4u(da);
+    ib += vec4u(db);
+  }
+  let sums = array<vec4f, 4>(s0, s1, s2, s3);
+  for (var r = 0u; r < min(4u, p.M - m); r++) {
+    for (var c = 0u; c < min(4u, p.N - n); c++) {
+      let at = (batch * p.M + m + r) * p.N + n + c;
+      finish(at, n + c, sums[r][c], p.alpha, p.present, p.act, p.beta);
+    }
+  }
+}
+
+// Small products: a thread an element, for there are few of them.
 @compute @workgroup_size(64)
 fn matmul_small_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = linear_index(w, g, l);
@@ -71,10 +81,10 @@ fn matmul_small_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g:
   let n = i % p.N;
   let m = (i / p.N) % p.M;
   let batch = i / (p.M * p.N);
-  var ia = select(batch, 0u, p.A == 1u) * p.M * p.K + m * select(p.K, 1u, p.ta != 0u);
-  var ib = select(batch, 0u, p.C == 1u) * p.K * p.N + n * select(1u, p.K, p.tb != 0u);
-  let da = select(1u, p.M, p.ta != 0u);
-  let db = select(p.N, 1u, p.tb != 0u);
+  var ia = start_a(batch, m);
+  var ib = start_b(batch, n);
+  let da = step_a();
+  let db = step_b();
   var s = 0.0;
   for (var k = 0u; k < p.K; k++) {
     s += a[ia] * b[ib];
