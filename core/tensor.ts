@@ -5,6 +5,16 @@ export type Dtype = "f32" | "i32" | "u32";
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint32Array;
 export type Shape = readonly number[];
 
+/** What holds a dtype on the host. */
+export const hostArrays: Record<
+  Dtype,
+  Float32ArrayConstructor | Int32ArrayConstructor | Uint32ArrayConstructor
+> = {
+  f32: Float32Array,
+  i32: Int32Array,
+  u32: Uint32Array,
+};
+
 /** Memory of one backend. `handle` is the backend's own: a pointer, a GPUBuffer, a typed array. */
 export interface Storage {
   /** Counts up over all storages of a backend: tells what came into being after what. */

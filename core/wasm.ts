@@ -4,7 +4,7 @@ import type { Call, Spec } from "./contract.ts";
 import { BackendError, MemoryError } from "./errors.ts";
 import { asset, isNode, nodeModule, readBytes } from "./runtime.ts";
 import { Scalar } from "./scalar.ts";
-import type { Dtype, Tensor } from "./tensor.ts";
+import { hostArrays, type Tensor } from "./tensor.ts";
 import { callWith, type WasmFunction } from "./wasm-call.ts";
 import { ARGS, DONE, EPOCH, FUNCTION, JOB_BYTES, NARGS, READY } from "./wasm-job.ts";
 import type { WorkerStart } from "./wasm-worker.ts";
@@ -172,7 +172,7 @@ export class WasmBackend extends Backend {
   }
 
   view(t: Tensor): Float32Array | Int32Array | Uint32Array {
-    const type = arrays[t.dtype];
+    const type = hostArrays[t.dtype];
     return new type(this.memory.buffer as ArrayBuffer, this.#pointer(t), t.size);
   }
 
@@ -356,15 +356,6 @@ export class WasmBackend extends Backend {
     this.#stop = [];
   }
 }
-
-const arrays: Record<
-  Dtype,
-  Float32ArrayConstructor | Int32ArrayConstructor | Uint32ArrayConstructor
-> = {
-  f32: Float32Array,
-  i32: Int32Array,
-  u32: Uint32Array,
-};
 
 export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   const { threads = 1, maxBytes = 65536 * PAGE } = options;

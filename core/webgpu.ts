@@ -3,7 +3,7 @@ import { type Arg, type Call, type Spec, scalarNames, type WebgpuVariant } from 
 import { BackendError, MemoryError } from "./errors.ts";
 import { isNode } from "./runtime.ts";
 import { Scalar } from "./scalar.ts";
-import type { Dtype, Tensor, TypedArray } from "./tensor.ts";
+import { hostArrays, type Tensor, type TypedArray } from "./tensor.ts";
 
 export interface WebgpuOptions {
   /** Entry to WebGPU; default `navigator.gpu`, in Node that of the npm package `webgpu`. */
@@ -31,15 +31,6 @@ interface Pipeline {
   /** Distinguishes bind groups of different layouts over the same buffers. */
   readonly id: number;
 }
-
-const arrays: Record<
-  Dtype,
-  Float32ArrayConstructor | Int32ArrayConstructor | Uint32ArrayConstructor
-> = {
-  f32: Float32Array,
-  i32: Int32Array,
-  u32: Uint32Array,
-};
 
 const isWritten = (a: Arg): boolean => a.role === "out" || a.role === "acc" || a.role === "inout";
 
@@ -151,7 +142,7 @@ export class WebgpuBackend extends Backend {
     if (t.size === 0) return;
     // writeBuffer overtakes what is recorded but not submitted, and that may still read this buffer.
     this.#submit();
-    const type = arrays[t.dtype];
+    const type = hostArrays[t.dtype];
     const host = data instanceof type ? data : type.from(data);
     // A copy: data may be a view into shared memory, which the queue refuses.
     const bytes = new Uint8Array(host.buffer, host.byteOffset, host.byteLength).slice();
@@ -181,7 +172,7 @@ export class WebgpuBackend extends Backend {
   }
 
   async read(t: Tensor): Promise<Float32Array | Int32Array | Uint32Array> {
-    const type = arrays[t.dtype];
+    const type = hostArrays[t.dtype];
     if (t.size === 0) return new type(0);
     const staging = this.device.createBuffer({
       size: t.byteLength,

@@ -1,17 +1,16 @@
 import {
   type Case,
   choice,
-  type Dims,
   defineKernel,
   flag,
   inp,
-  linear,
   opt,
   out,
   type Params,
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/fft.wgsl";
+import { rowGrid } from "./lib/rows.ts";
 import { scale } from "./unary.ts";
 
 const isPowerOfTwo = (n: number) => n > 0 && 2 ** Math.round(Math.log2(n)) === n;
@@ -55,7 +54,7 @@ export const fft = /* @__PURE__ */ defineKernel({
   },
   cost: ({ R, N }) => ({ flops: 5 * R * N * Math.log2(N), bytes: 16 * R * N }),
   // One workgroup a row, in place in the output.
-  webgpu: [{ source, grid: ({ R }: Dims) => linear(R, 1) }],
+  webgpu: [{ source, grid: rowGrid }],
   wasm: {
     tiles: ({ R }) => R,
     // Two planes of results between passes, two of roots of unity, and one of zeros.

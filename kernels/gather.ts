@@ -12,6 +12,7 @@ import {
   u32,
 } from "../core/contract.ts";
 import source from "../wgsl/gather.wgsl";
+import { rowTiles } from "./lib/rows.ts";
 
 /**
  * y (N,D) = x[index[n]], rows of x (V,D) picked by index (N, i32). An index outside 0 … V−1 gives a
@@ -81,7 +82,7 @@ export const gather_last = /* @__PURE__ */ defineKernel({
   vjp: (g) => g.to("x", scatter_add_last, [g.d.y, g.in.index], { size: g.dims.C }),
   cost: ({ R, K }) => ({ flops: 0, bytes: 12 * R * K }),
   webgpu: [{ source, grid: ({ R, K }) => linear(R * K) }],
-  wasm: { tiles: ({ R }) => Math.ceil(R / 8) },
+  wasm: rowTiles,
 });
 
 /**
@@ -106,7 +107,7 @@ export const scatter_add_last = /* @__PURE__ */ defineKernel({
   vjp: (g) => g.to("x", gather_last, [g.d.y, g.in.index], { outside: "zero" }),
   cost: ({ R, C, K }) => ({ flops: R * K, bytes: 4 * R * (C + 2 * K) }),
   webgpu: [{ source, grid: ({ R, C }) => linear(R * C) }],
-  wasm: { tiles: ({ R }) => Math.ceil(R / 8) },
+  wasm: rowTiles,
 });
 
 const cases = (): Case[] => [

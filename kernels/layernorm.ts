@@ -2,19 +2,14 @@ import {
   acc,
   type Case,
   defineKernel,
-  edges,
   f32,
-  grid,
   inp,
-  linear,
   out,
   positive,
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/layernorm.wgsl";
-
-const rows = [{ source, grid: ({ R }: Record<string, number>) => linear(R, 1) }];
-const wasm = { tiles: ({ R }: Record<string, number>) => Math.ceil(R / 8) };
+import { columnGrid, columnTiles, positiveFill, rowCases, rowGrid, rowTiles } from "./lib/rows.ts";
 
 /**
  * y (R,C) = (x − mean)·rstd·weight + bias over the last axis of x (R,C), weight (C), bias (C); also
@@ -58,8 +53,8 @@ export const layernorm = /* @__PURE__ */ defineKernel({
     ]);
   },
   cost: ({ R, C }) => ({ flops: 8 * R * C, bytes: 8 * R * C }),
-  webgpu: rows,
-  wasm,
+  webgpu: [{ source, grid: rowGrid }],
+  wasm: rowTiles,
 });
 
 /**
@@ -90,8 +85,8 @@ export const layernorm_bwd = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ R, C }) => ({ flops: 11 * R * C, bytes: 12 * R * C }),
-  webgpu: rows,
-  wasm,
+  webgpu: [{ source, grid: rowGrid }],
+  wasm: rowTiles,
 });
 
 /** dweight (C) = Σ_r dy·x̂ and dbias (C) = Σ_r dy, x̂ = (x − mean)·rstd. Has no VJP. */
@@ -115,25 +110,21 @@ export const layernorm_bwd_affine = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ R, C }) => ({ flops: 5 * R * C, bytes: 8 * R * C }),
-  webgpu: [{ source, grid: ({ C }) => linear(C) }],
-  wasm: { tiles: ({ C }) => Math.ceil(C / 64) },
+  webgpu: [{ source, grid: columnGrid }],
+  wasm: columnTiles,
 });
 
-const cases = (): Case[] => [
-  ...grid({ R: [[1], [9], [2, 5], []], C: [...edges(4), 63, 64, 65, 130] }),
-];
 const bench = (): Case[] => [{ dims: { R: [1024], C: 768 }, source: "GPT-2, 1024 tokens" }];
 const tol = { rel: 2e-5, abs: 1e-5, why: "differences of sums in f32" };
-const positiveFill = (u: number) => 0.5 + u;
 
 export const layernormSuites: Suite[] = [
   {
     kernel: layernorm,
-    cases: () => [...cases(), { dims: { R: [3], C: 7 }, params: { eps: 0.1 } }],
+    cases: () => [...rowCases(), { dims: { R: [3], C: 7 }, params: { eps: 0.1 } }],
     bench,
     tol,
     skipFiniteDifferences: "mean and rstd carry no gradient of their own; test/gradients.test.ts",
   },
-  { kernel: layernorm_bwd, cases, bench, tol, fill: { rstd: positiveFill } },
-  { kernel: layernorm_bwd_affine, cases, bench, tol, fill: { rstd: positiveFill } },
+  { kernel: layernorm_bwd, cases: rowCases, bench, tol, fill: { rstd: positiveFill } },
+  { kernel: layernorm_bwd_affine, cases: rowCases, bench, tol, fill: { rstd: positiveFill } },
 ];

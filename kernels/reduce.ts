@@ -13,6 +13,7 @@ import {
 } from "../core/contract.ts";
 import source from "../wgsl/reduce.wgsl";
 import { mul } from "./binary.ts";
+import { rowGrid } from "./lib/rows.ts";
 import { scale } from "./unary.ts";
 
 const ROWS = 8;
@@ -34,7 +35,7 @@ const rows = (
     ...(vjp ? { vjp } : {}),
     cost: ({ R, C }) => ({ flops: flops * R * C, bytes: 4 * (R * C + R) }),
     // One workgroup a row.
-    webgpu: [{ source, grid: ({ R }) => linear(R, 1) }],
+    webgpu: [{ source, grid: rowGrid }],
     wasm: { tiles: ({ R }) => Math.ceil(R / ROWS) },
   });
 

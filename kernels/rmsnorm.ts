@@ -2,19 +2,14 @@ import {
   acc,
   type Case,
   defineKernel,
-  edges,
   f32,
-  grid,
   inp,
-  linear,
   out,
   positive,
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/rmsnorm.wgsl";
-
-const rows = [{ source, grid: ({ R }: Record<string, number>) => linear(R, 1) }];
-const wasm = { tiles: ({ R }: Record<string, number>) => Math.ceil(R / 8) };
+import { columnGrid, columnTiles, positiveFill, rowCases, rowGrid, rowTiles } from "./lib/rows.ts";
 
 /**
  * y (R,C) = x·rstd·weight over the last axis of x (R,C), weight (C); also rstd (R) = 1/√(mean x² + eps).
@@ -41,8 +36,8 @@ export const rmsnorm = /* @__PURE__ */ defineKernel({
     g.to("weight", rmsnorm_bwd_weight, [g.d.y, g.in.x, g.out.rstd]);
   },
   cost: ({ R, C }) => ({ flops: 4 * R * C, bytes: 8 * R * C }),
-  webgpu: rows,
-  wasm,
+  webgpu: [{ source, grid: rowGrid }],
+  wasm: rowTiles,
 });
 
 /** dx (R,C) = rstd (h − x̂ Σh·x̂/C) with h = dy·weight and x̂ = x·rstd. Has no VJP. */
@@ -65,8 +60,8 @@ export const rmsnorm_bwd = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ R, C }) => ({ flops: 7 * R * C, bytes: 12 * R * C }),
-  webgpu: rows,
-  wasm,
+  webgpu: [{ source, grid: rowGrid }],
+  wasm: rowTiles,
 });
 
 /** dweight (C) = Σ_r dy·x·rstd. Has no VJP. */
@@ -79,23 +74,21 @@ export const rmsnorm_bwd_weight = /* @__PURE__ */ defineKernel({
       for (let c = 0; c < C; c++) dweight[c] += dy[r * C + c] * x[r * C + c] * rstd[r];
   },
   cost: ({ R, C }) => ({ flops: 3 * R * C, bytes: 8 * R * C }),
-  webgpu: [{ source, grid: ({ C }) => linear(C) }],
-  wasm: { tiles: ({ C }) => Math.ceil(C / 64) },
+  webgpu: [{ source, grid: columnGrid }],
+  wasm: columnTiles,
 });
 
-const cases = (): Case[] => grid({ R: [[1], [9], [2, 5], []], C: [...edges(4), 63, 64, 65, 130] });
 const bench = (): Case[] => [{ dims: { R: [1024], C: 2048 }, source: "Llama 3.2 1B, 1024 tokens" }];
 const tol = { rel: 1e-5, abs: 5e-6 };
-const rstd = (u: number) => 0.5 + u;
 
 export const rmsnormSuites: Suite[] = [
   {
     kernel: rmsnorm,
-    cases: () => [...cases(), { dims: { R: [3], C: 7 }, params: { eps: 0.1 } }],
+    cases: () => [...rowCases(), { dims: { R: [3], C: 7 }, params: { eps: 0.1 } }],
     bench,
     tol,
     skipFiniteDifferences: "rstd carries no gradient of its own; test/gradients.test.ts",
   },
-  { kernel: rmsnorm_bwd, cases, bench, tol, fill: { rstd } },
-  { kernel: rmsnorm_bwd_weight, cases, bench, tol, fill: { rstd } },
+  { kernel: rmsnorm_bwd, cases: rowCases, bench, tol, fill: { rstd: positiveFill } },
+  { kernel: rmsnorm_bwd_weight, cases: rowCases, bench, tol, fill: { rstd: positiveFill } },
 ];

@@ -1,17 +1,8 @@
-import {
-  acc,
-  type Case,
-  defineKernel,
-  edges,
-  grid,
-  inp,
-  linear,
-  type Suite,
-} from "../core/contract.ts";
+import { acc, type Case, defineKernel, edges, grid, inp, type Suite } from "../core/contract.ts";
 import source from "../wgsl/softmax.wgsl";
+import { rowGrid, rowTiles } from "./lib/rows.ts";
 
-const webgpu = [{ source, grid: ({ R }: Record<string, number>) => linear(R, 1) }];
-const wasm = { tiles: ({ R }: Record<string, number>) => Math.ceil(R / 8) };
+const webgpu = [{ source, grid: rowGrid }];
 
 /**
  * y (R,C) = softmax of x (R,C) over the last axis. A row of −Inf alone gives zeros, a row with a NaN
@@ -35,7 +26,7 @@ export const softmax = /* @__PURE__ */ defineKernel({
   cost: ({ R, C }) => ({ flops: 28 * R * C, bytes: 8 * R * C }),
   webgpu,
   // The exponentials of a row, in whole vectors.
-  wasm: { ...wasm, scratch: ({ C }) => 16 * Math.ceil(C / 4) },
+  wasm: { ...rowTiles, scratch: ({ C }) => 16 * Math.ceil(C / 4) },
 });
 
 /** dx (R,C) = y (dy − Σ_c dy·y), y the softmax. */
@@ -57,7 +48,7 @@ export const softmax_bwd = /* @__PURE__ */ defineKernel({
   },
   cost: ({ R, C }) => ({ flops: 4 * R * C, bytes: 12 * R * C }),
   webgpu,
-  wasm,
+  wasm: rowTiles,
 });
 
 /**
@@ -81,7 +72,7 @@ export const softmax_bwd_bwd_y = /* @__PURE__ */ defineKernel({
   },
   cost: ({ R, C }) => ({ flops: 8 * R * C, bytes: 16 * R * C }),
   webgpu,
-  wasm,
+  wasm: rowTiles,
 });
 
 const cases = (): Case[] => [

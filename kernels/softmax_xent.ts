@@ -10,6 +10,7 @@ import {
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/softmax_xent.wgsl";
+import { rowGrid, rowTiles } from "./lib/rows.ts";
 
 /**
  * loss (R) = lse − logits[label] and lse (R) = ln Σ_c e^logits, in nats, from logits (R,C) and labels
@@ -35,8 +36,8 @@ export const softmax_xent = /* @__PURE__ */ defineKernel({
     if (g.d.loss) g.to("logits", softmax_xent_bwd, [g.d.loss, g.in.logits, g.out.lse, g.in.labels]);
   },
   cost: ({ R, C }) => ({ flops: 16 * R * C, bytes: 4 * (R * C + 3 * R) }),
-  webgpu: [{ source, grid: ({ R }) => linear(R, 1) }],
-  wasm: { tiles: ({ R }) => Math.ceil(R / 8) },
+  webgpu: [{ source, grid: rowGrid }],
+  wasm: rowTiles,
 });
 
 /** dlogits (R,C) = dloss (e^(logits − lse) − onehot(label)). Has no VJP. */
@@ -60,7 +61,7 @@ export const softmax_xent_bwd = /* @__PURE__ */ defineKernel({
   },
   cost: ({ R, C }) => ({ flops: 14 * R * C, bytes: 4 * (2 * R * C + 3 * R) }),
   webgpu: [{ source, grid: ({ R, C }) => linear(R * C) }],
-  wasm: { tiles: ({ R }) => Math.ceil(R / 8) },
+  wasm: rowTiles,
 });
 
 const cases = (): Case[] => [...grid({ R: [1, 3, 9], C: [...edges(4), 10, 64, 65, 130] })];
