@@ -144,7 +144,7 @@ export const attention = /* @__PURE__ */ defineKernel({
   webgpu: [{ source, grid: ({ B, H, S }) => linear(B * H * Math.ceil(S / ROWS), 1) }],
   wasm: {
     tiles: ({ B, H, S }) => B * H * Math.ceil(S / BLOCK),
-    scratch: ({ D }) => 4 * BLOCK * (7 + BLOCK + 2 * D),
+    scratch: ({ D }) => 4 * BLOCK * (4 + BLOCK + 2 * D),
   },
 });
 
@@ -181,7 +181,7 @@ export const attention_decode = /* @__PURE__ */ defineKernel({
   ],
   wasm: {
     tiles: ({ B, G }) => B * G,
-    scratch: ({ D }) => 4 * BLOCK * (7 + BLOCK + 2 * D),
+    scratch: ({ D }) => 4 * BLOCK * (4 + BLOCK + 2 * D),
   },
 });
 
@@ -294,7 +294,7 @@ export const attention_bwd = /* @__PURE__ */ defineKernel({
     // One tile owns all that touches one of k: a block of queries adds to all of dk and dv.
     tiles: ({ B, G }) => B * G,
     scratch: ({ D, T }) =>
-      4 * BLOCK * (7 + 2 * BLOCK + 3 * D) + 64 * (BLOCK + T + 3) * Math.ceil(D / 8),
+      4 * BLOCK * (4 + 2 * BLOCK + 3 * D) + 64 * (BLOCK + T) * Math.ceil(D / 8),
   },
 });
 

@@ -239,6 +239,8 @@ const sizes = (): Case[] => [
   // Paths of few rows and few columns, edges of the 5×8 and 6×8 tiles.
   ...grid({ A: [[]], C: [[]], M: [1, 4, 5, 6, 7, 13], N: [1, 7, 8, 12, 17], K: [1, 16, 37] }),
   ...grid({ A: [[]], C: [[]], M: [1, 37], N: [1, 65], K: [511, 513] }),
+  // Rows that threads share, in several blocks of K.
+  { dims: { A: [], C: [], M: 67, N: 17, K: 1025 } },
 ];
 const transposes = [{}, { ta: 1 }, { tb: 1 }, { ta: 1, tb: 1, alpha: -0.5 }];
 const acted = ["relu", "tanh", "sigmoid", "gelu", "silu"].map((act) => ({ act }));

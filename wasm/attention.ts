@@ -76,12 +76,12 @@ function enter(
 
 /**
  * Of keys [j, j + n), the first that one of eight lanes sees, counted from j, and the first after the last;
- * `at` is the panel's offset. Whole fours from the top, so that a product ends inside of the block.
+ * `at` is the panel's offset.
  */
 // @ts-ignore: decorator
 @inline
 function panelFrom(scratch: usize, at: usize, j: u32, n: u32): u32 {
-  return min(max(least(scratch + FROM + at, 8), j) - j, n) & ~3;
+  return min(max(least(scratch + FROM + at, 8), j) - j, n);
 }
 
 // @ts-ignore: decorator
@@ -170,14 +170,14 @@ export function attention_bwd_f32(
   const row = (<usize>D) << 2;
   const wide = ((<usize>D + 7) & ~7) << 2;
   const dqt = scratch + QT + 2 * ROW * D;
-  const qw = dqt + ROW * (D + 3);
+  const qw = dqt + ROW * D;
   const dow = qw + wide * BLOCK;
   const dkw = dow + wide * BLOCK;
-  const dvw = dkw + wide * (T + 3);
+  const dvw = dkw + wide * T;
   if (scale == 0) scale = <f32>1 / sqrt<f32>(<f32>max(D, 1));
   for (let t = lo; t < hi; t++) {
     const kv = <usize>t * T * row;
-    memory.fill(dkw, 0, 2 * wide * (T + 3));
+    memory.fill(dkw, 0, 2 * wide * T);
     for (let h: u32 = 0; h < group; h++) {
       const head = t * group + h;
       for (let i0: u32 = 0; i0 < S; i0 += BLOCK) {
@@ -189,9 +189,8 @@ export function attention_bwd_f32(
         widen(qw, wide, pq, row, n, D);
         widen(dow, wide, pr, row + 8, n, D);
         memory.fill(dqt, 0, ROW * D);
-        // Multiples of four, since a product writes whole fours of rows of dk and dv.
-        const end = min((load<u32>(scratch + PAST, ROW - 4) + 3) & ~3, T);
-        let j = load<u32>(scratch + FROM) & ~3;
+        const end = load<u32>(scratch + PAST, ROW - 4);
+        let j = load<u32>(scratch + FROM);
         while (j < end) {
           const keys = min((j & ~(BLOCK - 1)) + BLOCK, end) - j;
           const pk = k + kv + <usize>j * row;

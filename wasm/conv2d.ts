@@ -146,7 +146,7 @@ export function conv2d_f32(
     for (let m = first; m < last; ) {
       const rows = portion(last - m);
       for (let n = from; n < to; n += 8) {
-        multiply(scratch, w + <usize>(o + m) * row, row, panels + ((<usize>(n - from) * K) << 2), K, rows, false);
+        multiply(scratch, 32, w + <usize>(o + m) * row, row, 4, panels + ((<usize>(n - from) * K) << 2), 32, K, rows, false);
         for (let i: u32 = 0; i < rows; i++) {
           const add = bias ? load<f32>(bias + ((<usize>(o + m + i)) << 2)) : 0;
           const at = y + ((<usize>(part * M + m + i) * N + n) << 2);
@@ -220,7 +220,7 @@ export function conv_transpose2d_f32(
     for (let m = first; m < last; ) {
       const rows = portion(last - m);
       for (let n = from; n < to; n += 8) {
-        multiply(scratch, packed + <usize>(m - first) * row, row, panels + <usize>(n - from) * row, K, rows, false);
+        multiply(scratch, 32, packed + <usize>(m - first) * row, row, 4, panels + <usize>(n - from) * row, 32, K, rows, false);
         for (let i: u32 = 0; i < rows; i++) {
           const c = g * I + m + i;
           const add = bias ? load<f32>(bias + ((<usize>c) << 2)) : 0;
@@ -387,7 +387,7 @@ export function conv2d_bwd_w_f32(
         gatherColumns(panel, image, H, W, Q, R, S, N, stride, pad, dilation, n, k, count, room);
         for (let m: u32 = 0; m < M; ) {
           const rows = portion(M - m);
-          multiply(scratch + ((<usize>m) << 5), a + <usize>m * row + ((<usize>k) << 2), row, panel, count, rows, true);
+          multiply(scratch + ((<usize>m) << 5), 32, a + <usize>m * row + ((<usize>k) << 2), row, 4, panel, 32, count, rows, true);
           m += rows;
         }
       }

@@ -266,8 +266,8 @@ export function conv2d_winograd_f32(
         const rows = portion(last - o);
         for (let n: u32 = 0; n < count; n += 8) {
           multiply(
-            sums + <usize>(2 * point + (n >> 3)) * sumsHalf + ((<usize>(o - first)) << 5),
-            u + <usize>(point * O + o) * row, row, panels + <usize>(2 * point + (n >> 3)) * half, C, rows, false,
+            sums + <usize>(2 * point + (n >> 3)) * sumsHalf + ((<usize>(o - first)) << 5), 32,
+            u + <usize>(point * O + o) * row, row, 4, panels + <usize>(2 * point + (n >> 3)) * half, 32, C, rows, false,
           );
         }
         o += rows;

@@ -1,4 +1,5 @@
 import { log4, madd } from "./math";
+import { multiply, portion } from "./product";
 
 // Flash attention, transposed: lanes are queries. Up to 64 queries of one head walk over blocks of 64 keys.
 // S = K·Qᵀ comes out as rows of keys over lanes of queries, so that maxima and sums are lane by lane
@@ -37,71 +38,19 @@ export function exp2(x: v128, round: v128, c5: v128, c4: v128, c3: v128, c2: v12
   return v128.andnot(f32x4.mul(p, i32x4.shl(t, 23)), f32x4.lt(x, low));
 }
 
-// @ts-ignore: decorator
-@inline
-function keep(p: usize, a: v128, b: v128, add: bool): void {
-  if (add) {
-    a = f32x4.add(a, v128.load(p));
-    b = f32x4.add(b, v128.load(p, 16));
-  }
-  v128.store(p, a);
-  v128.store(p, b, 16);
-}
-
 /**
  * C (rows × 8·panels) = or += A (rows × n) · B (n × 8·panels). Strides in bytes: cs and bs from row to row of
- * C and B, across from row to row of A, along from column to column. Rows of C up to the next
- * multiple of four are written, with nothing of use in them.
+ * C and B, across from row to row of A, along from column to column.
  */
 export function product(
   c: usize, cs: usize, rows: u32, panels: u32,
   a: usize, across: usize, along: usize, b: usize, bs: usize, n: u32, add: bool,
 ): void {
   for (let p: u32 = 0; p < panels; p++) {
-    let r = a;
-    let to = c;
-    for (let i: u32 = 0; i < rows; i += 4) {
-      const left = rows - i;
-      let a0 = r;
-      let a1 = a0 + (left > 1 ? across : 0);
-      let a2 = a1 + (left > 2 ? across : 0);
-      let a3 = a2 + (left > 3 ? across : 0);
-      r = a3 + across;
-      let c00 = f32x4.splat(0);
-      let c01 = f32x4.splat(0);
-      let c10 = f32x4.splat(0);
-      let c11 = f32x4.splat(0);
-      let c20 = f32x4.splat(0);
-      let c21 = f32x4.splat(0);
-      let c30 = f32x4.splat(0);
-      let c31 = f32x4.splat(0);
-      let q = b;
-      for (let k: u32 = 0; k < n; k++) {
-        const b0 = v128.load(q);
-        const b1 = v128.load(q, 16);
-        const v0 = v128.load32_splat(a0);
-        c00 = madd(v0, b0, c00);
-        c01 = madd(v0, b1, c01);
-        const v1 = v128.load32_splat(a1);
-        c10 = madd(v1, b0, c10);
-        c11 = madd(v1, b1, c11);
-        const v2 = v128.load32_splat(a2);
-        c20 = madd(v2, b0, c20);
-        c21 = madd(v2, b1, c21);
-        const v3 = v128.load32_splat(a3);
-        c30 = madd(v3, b0, c30);
-        c31 = madd(v3, b1, c31);
-        q += bs;
-        a0 += along;
-        a1 += along;
-        a2 += along;
-        a3 += along;
-      }
-      keep(to, c00, c01, add);
-      keep(to + cs, c10, c11, add);
-      keep(to + 2 * cs, c20, c21, add);
-      keep(to + 3 * cs, c30, c31, add);
-      to += 4 * cs;
+    for (let i: u32 = 0; i < rows; ) {
+      const some = portion(rows - i);
+      multiply(c + cs * i, cs, a + across * i, across, along, b, bs, n, some, add);
+      i += some;
     }
     c += 32;
     b += 32;

@@ -1,21 +1,14 @@
 import { activate } from "./activation";
-import { madd } from "./math";
+import { multiply, portion, TALL } from "./product";
 
-// y = beta·y + act(alpha · a·b + bias) for one pair of matrices, in the manner of BLIS: one microkernel
-// of MR rows × 8 columns, K in blocks of up to KC, b copied ("packed") into panels of 8 columns that
-// fit in L1, a strip of NC columns of them in L2.
-//
-// Microkernel: 6×8 with relaxed_madd takes 12 sums, 2 vectors of b and 1 of a: the 15 registers that
-// V8 gives out. mul + add needs one more, hence 5×8. What lost, on Zen 4: 4×8 (10–15 % behind), 6×8
-// without relaxed_madd (half the speed), unrolling k (20–50 %), an index shared by the rows (up to 35 %).
+// y = beta·y + act(alpha · a·b + bias) for one pair of matrices, in the manner of BLIS: tiles of a few
+// rows × 8 columns, K in blocks of up to KC, b copied ("packed") into panels of 8 columns that fit in
+// L1, a strip of NC columns of them in L2.
 //
 // a is read where it lies: a pointer per row costs what constant offsets into a packed panel cost, and
 // packing it lost 5 to 40 % below 128 columns and gained nothing at 1000³. What must be packed is what
 // goes from page to page along k: a wide transposed a or, when many rows use it, b.
 
-// @ts-ignore: decorator
-@inline
-const MR: u32 = RELAXED ? 6 : 5;
 // @ts-ignore: decorator
 @inline
 export const NR: u32 = 8;
@@ -54,83 +47,6 @@ export function setEpilogue(b: usize, step: usize, scale: f32, activation: u32, 
   alpha = scale;
   act = activation;
   beta = old;
-}
-
-/**
- * (MR, 8) at `to`, `ts` bytes a row, = a·b: `ar` and `ak` bytes from a row and from a k to the next in
- * a, `bk` in b. It has two callers, or Binaryen would inline it: V8 11 spills in a larger function.
- */
-function micro(
-  to: usize, ts: usize, a0: usize, ar: usize, ak: usize, rows: u32, b: usize, bk: usize, depth: u32,
-): void {
-  // Rows past the end are computed from the last one; nobody looks at them.
-  let a1 = a0 + (rows > 1 ? ar : 0);
-  let a2 = a1 + (rows > 2 ? ar : 0);
-  let a3 = a2 + (rows > 3 ? ar : 0);
-  let a4 = a3 + (rows > 4 ? ar : 0);
-  let a5 = a4 + (rows > 5 ? ar : 0);
-  let c00 = f32x4.splat(0);
-  let c01 = f32x4.splat(0);
-  let c10 = f32x4.splat(0);
-  let c11 = f32x4.splat(0);
-  let c20 = f32x4.splat(0);
-  let c21 = f32x4.splat(0);
-  let c30 = f32x4.splat(0);
-  let c31 = f32x4.splat(0);
-  let c40 = f32x4.splat(0);
-  let c41 = f32x4.splat(0);
-  let c50 = f32x4.splat(0);
-  let c51 = f32x4.splat(0);
-  // Tested at the top: a do-while runs at half the speed in V8 11.
-  for (const end = b + bk * depth; b != end; b += bk) {
-    const b0 = v128.load(b);
-    const b1 = v128.load(b, 16);
-    let v = v128.load32_splat(a0);
-    c00 = madd(v, b0, c00);
-    c01 = madd(v, b1, c01);
-    v = v128.load32_splat(a1);
-    c10 = madd(v, b0, c10);
-    c11 = madd(v, b1, c11);
-    v = v128.load32_splat(a2);
-    c20 = madd(v, b0, c20);
-    c21 = madd(v, b1, c21);
-    v = v128.load32_splat(a3);
-    c30 = madd(v, b0, c30);
-    c31 = madd(v, b1, c31);
-    v = v128.load32_splat(a4);
-    c40 = madd(v, b0, c40);
-    c41 = madd(v, b1, c41);
-    if (RELAXED) {
-      v = v128.load32_splat(a5);
-      c50 = madd(v, b0, c50);
-      c51 = madd(v, b1, c51);
-      a5 += ak;
-    }
-    a0 += ak;
-    a1 += ak;
-    a2 += ak;
-    a3 += ak;
-    a4 += ak;
-  }
-  v128.store(to, c00);
-  v128.store(to, c01, 16);
-  to += ts;
-  v128.store(to, c10);
-  v128.store(to, c11, 16);
-  to += ts;
-  v128.store(to, c20);
-  v128.store(to, c21, 16);
-  to += ts;
-  v128.store(to, c30);
-  v128.store(to, c31, 16);
-  to += ts;
-  v128.store(to, c40);
-  v128.store(to, c41, 16);
-  if (RELAXED) {
-    to += ts;
-    v128.store(to, c50);
-    v128.store(to, c51, 16);
-  }
 }
 
 /**
@@ -254,7 +170,7 @@ export function packPanels(
         if (width == NR) {
           v128.store(q, v128.load(p, 16), 16);
         } else {
-          // MR of them
+          // TALL of them
           store<f32>(q, load<f32>(p, 16), 16);
           if (RELAXED) store<f32>(q, load<f32>(p, 20), 20);
         }
@@ -290,20 +206,21 @@ function blocked(
       const depth = min(kc, K - k);
       const first = block == 0;
       const last = block == blocks - 1;
-      // Sums are what y holds: whole tiles need no `finish`.
-      const raw = first && alpha == 1 && beta == 0 && !(last && (bias || act));
-      // Where rows of a are, their strides, and from MR rows to the next.
+      // Sums are what y holds, or is to hold more of: tiles of 8 columns need no `finish`.
+      const raw = alpha == 1 && !(last && (bias || act)) && (!first || beta == 0 || beta == 1);
+      const add = !first || beta == 1;
+      // Where rows of a are, their strides, and from a panel to the next.
       let pa = a + ar * m + ak * k;
       let par = ar;
       let pak = ak;
-      let pas = ar * MR;
+      let pas: usize = 0;
       if (packA) {
         const from = pa;
         pa = scratch + PANELS_OF_A;
         par = 4;
-        pak = MR << 2;
+        pak = TALL << 2;
         pas = pak * depth + GAP;
-        packPanels(pa, pas, MR, from, ar, ak, rows, depth);
+        packPanels(pa, pas, TALL, from, ar, ak, rows, depth);
       }
       for (let n = n0; n < n1; n += NC) {
         const columns = min(n1 - n, NC);
@@ -322,22 +239,23 @@ function blocked(
           pbs = (<usize>depth << 5) + GAP;
           packPanels(pb, pbs, NR, from, bn, bk, columns, depth);
         }
-        for (let i: u32 = 0; i < rows; i += MR) {
-          const height = min(rows - i, MR);
-          const qa = pa + pas * (i / MR);
+        for (let i: u32 = 0; i < rows; ) {
+          const height = packA ? min(rows - i, TALL) : portion(rows - i);
+          const qa = packA ? pa + pas * (i / TALL) : pa + ar * i;
           let qb = pb;
           let q = y + ys * (m + i) + (<usize>n << 2);
           for (let j: u32 = 0; j < columns; j += NR) {
             const width = min(columns - j, NR);
-            if (raw && height == MR && width == NR) {
-              micro(q, ys, qa, par, pak, height, qb, pbk, depth);
+            if (raw && width == NR) {
+              multiply(q, ys, qa, par, pak, qb, pbk, depth, height, add);
             } else {
-              micro(scratch, 32, qa, par, pak, height, qb, pbk, depth);
+              multiply(scratch, 32, qa, par, pak, qb, pbk, depth, height, false);
               finish(scratch, 32, q, ys, height, width, n + j, first, last);
             }
             qb += pbs;
             q += 32;
           }
+          i += height;
         }
       }
     }
