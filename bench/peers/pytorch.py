@@ -1,5 +1,6 @@
 # PyTorch on the CPU, eager: the same JSON lines as host.mjs, for whole training steps.
 import json
+import pathlib
 import sys
 import time
 
@@ -144,8 +145,18 @@ def sample(run, min_samples, max_seconds):
     return seconds
 
 
+def blas():
+    """What multiplies: a PyTorch of Debian takes the system's BLAS, which may be the reference one."""
+    try:
+        with open("/proc/self/maps") as maps:
+            found = {pathlib.Path(line.split()[-1]) for line in maps if "blas" in line}
+    except OSError:
+        return ""
+    return "".join(f", {path.parent.name}" for path in found if path.name.startswith("libblas"))
+
+
 def main():
-    build = f"torch {torch.__version__}"
+    build = f"torch {torch.__version__}{blas()}"
     say({"build": build, "backend": "native", "native": True, "threads": threads})
     current = None
     for line in sys.stdin:
