@@ -31,6 +31,7 @@ const lettersOf = (perm: string): string[] => [...inverse(perm)].map((i) => LETT
  * `transpose`. By default "0213": (B,S,H,D) to (B,H,S,D) and back, the heads of attention. Of fewer axes,
  * reshape with extents of 1. NaN and Inf are copied. Rows of y that are rows of x (perm ends in 3) are
  * copied whole; where it comes to swapping two axes, such as NCHW and NHWC, `transpose` is the faster.
+ * The extents SA … SD are the strides in x of the axes of y, in elements.
  */
 export const permute = /* @__PURE__ */ defineKernel({
   name: "permute",
@@ -45,12 +46,22 @@ export const permute = /* @__PURE__ */ defineKernel({
       stride *= d[letter];
     }
   },
-  ref: ({ y, x }, { A, B, C, D, SA, SB, SC, SD }) => {
-    let i = 0;
-    for (let a = 0; a < A; a++)
-      for (let b = 0; b < B; b++)
-        for (let c = 0; c < C; c++)
-          for (let d = 0; d < D; d++) y[i++] = x[a * SA + b * SB + c * SC + d * SD];
+  ref: ({ y, x }, { A, B, C, D }, { perm }) => {
+    const shape = [A, B, C, D];
+    const axes = [...perm].map(Number);
+    const from: number[] = [];
+    axes.forEach((axis, i) => {
+      from[axis] = shape[i];
+    });
+    const at = [0, 0, 0, 0];
+    for (let n = 0; n < y.length; n++) {
+      let rest = n;
+      for (let i = 3; i >= 0; i--) {
+        at[axes[i]] = rest % shape[i];
+        rest = Math.floor(rest / shape[i]);
+      }
+      y[n] = x[at.reduce((offset, k, axis) => offset * from[axis] + k, 0)];
+    }
   },
   vjp: (g) => g.to("x", permute, [g.d.y], { perm: inverse(g.p.perm) }),
   cost: ({ A, B, C, D }) => ({ flops: 0, bytes: 8 * A * B * C * D }),
