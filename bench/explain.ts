@@ -1,7 +1,7 @@
 // Where the time of a kernel goes: what the roof allows, what the host takes, what ragged edges and
 // packing cost. What cannot be measured is estimated, and every part says which it is.
 import type { Backend } from "../core/backend.ts";
-import { type Case, resolveCase, type Suite, shapeOf } from "../core/contract.ts";
+import { type Case, type Dims, resolveCase, type Suite, shapeOf } from "../core/contract.ts";
 import { idlePoint } from "./overheads.ts";
 import { bandwidthFor, measureRoof } from "./roof.ts";
 import type { Watch } from "./run.ts";
@@ -74,7 +74,7 @@ export async function explain(
   async function packingOf(m: Measured, c: Case): Promise<Part | undefined> {
     const { dims, runs, params } = resolveCase(spec, c);
     if (backend.name !== "wasm" || !spec.wasm?.scratch?.(dims, params)) return undefined;
-    const sibling = await packedSibling(m);
+    const sibling = await packedSibling(m, dims);
     if (sibling) return { us: Math.max(0, micro(m) - micro(sibling)), how: "measured" };
     const inputs = spec.args.filter((a) => a.role === "in");
     const size = (shape: readonly number[]) => shape.reduce((n, extent) => n * extent, 4);
@@ -85,15 +85,19 @@ export async function explain(
     };
   }
 
-  /** The same product over operands packed before: a kernel `<name>…packed` with a bench shape alike. */
-  async function packedSibling(m: Measured): Promise<Measured | undefined> {
+  /**
+   * The same product over operands packed before: a kernel `<name>…packed` with a bench shape of as much
+   * arithmetic, in which the extents that both contracts name are equal.
+   */
+  async function packedSibling(m: Measured, dims: Dims): Promise<Measured | undefined> {
     const sibling = suites.find(({ kernel }) => {
       const { name } = kernel.spec;
       return name.startsWith(spec.name) && /packed/.test(name) && backend.supports(kernel.spec);
     });
     const twin = sibling?.bench().find((other) => {
-      const { dims, params } = resolveCase(sibling.kernel.spec, other);
-      return sibling.kernel.spec.cost(dims, params).flops === m.cost.flops;
+      const { dims: its, params } = resolveCase(sibling.kernel.spec, other);
+      const alike = Object.keys(its).every((name) => !(name in dims) || its[name] === dims[name]);
+      return alike && sibling.kernel.spec.cost(its, params).flops === m.cost.flops;
     });
     return sibling && twin && measure(casePoint(sibling, twin), backend, options);
   }

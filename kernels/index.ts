@@ -13,6 +13,7 @@ export * from "./kv_append.ts";
 export * from "./layernorm.ts";
 export * from "./matmul.ts";
 export * from "./mean_field.ts";
+export * from "./permute.ts";
 export * from "./pulse.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";

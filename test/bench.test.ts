@@ -18,6 +18,7 @@ import { installCommand } from "../bench/peers.ts";
 import { latest, writeReport } from "../bench/report.ts";
 import { type BenchRow, buildName, rowKey, toRow } from "../bench/rows.ts";
 import { randomPoints } from "../bench/shapes.ts";
+import { steps } from "../bench/steps/index.ts";
 import { loadMachines, loadRows, type Machine, machineName, saveRows } from "../bench/store.ts";
 import { measure } from "../bench/subject.ts";
 import { matches, verdicts } from "../bench/verdict.ts";
@@ -279,7 +280,7 @@ describe("shapes", () => {
   test("cases for peers run here", async () => {
     using backend = await init("wasm");
     const cases = peerCases(suites).filter((c) => /add 1048576|step/.test(c.name));
-    expect(cases.length).toBe(2);
+    expect(cases.length).toBe(1 + steps.length);
     for (const { point } of cases) {
       const subject = await point.prepare(backend);
       const output = await subject.output?.();
@@ -288,9 +289,8 @@ describe("shapes", () => {
     }
   });
 
-  test("the loss of the MLP step falls", async () => {
+  test.each(steps)("the loss of the $name falls", async ({ point }) => {
     using backend = await init("wasm");
-    const [{ point }] = peerCases(suites).filter((c) => c.name === "step MLP");
     const subject = await point.prepare(backend);
     const losses = [...((await subject.output?.()) ?? [])];
     expect(losses).toHaveLength(5);

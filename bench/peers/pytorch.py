@@ -1,5 +1,6 @@
 # PyTorch on the CPU, eager: the same JSON lines as host.mjs, for whole training steps.
 import json
+import pathlib
 import sys
 import time
 
@@ -56,7 +57,72 @@ class StepMlp:
         return [self.run().item() for _ in range(self.checked)]
 
 
-OPS = {"step_mlp": StepMlp}
+class StepTransformer:
+    """bench/steps/transformer.ts, whose parameters come in the same order."""
+
+    def __init__(self, inputs, params):
+        stream, *weights = inputs
+        self.heads, self.layers = params["heads"], params["layers"]
+        # tokens, positions, then of every layer 2 norms and 6 products, then the last norm; a pair each
+        self.p = [params["scale"] * w for w in weights]
+        for first in [2 + 16 * i + at for i in range(self.layers) for at in (0, 10)] + [-2]:
+            self.p[first] += 1
+        for p in self.p:
+            p.requires_grad_()
+        tokens = ((stream.double() + 1) / 2 * len(weights[0])).long()
+        self.tokens, self.next = tokens[:, :-1], tokens[:, 1:].reshape(-1)
+        width, size = weights[0].shape[1], tokens.shape[1] - 1
+        self.scale = (width / self.heads) ** -0.5
+        self.hidden = torch.ones(size, size, dtype=torch.bool).triu(1)
+        self.optimizer = torch.optim.AdamW(
+            self.p,
+            lr=params["lr"],
+            betas=(params["beta1"], params["beta2"]),
+            eps=params["eps"],
+            weight_decay=params["weight_decay"],
+        )
+        self.checked = params["checked"]
+
+    def loss(self):
+        rest = iter(self.p)
+        pair = lambda: (next(rest), next(rest))
+        batch, size = self.tokens.shape
+
+        def norm(x):
+            return torch.nn.functional.layer_norm(x, x.shape[-1:], *pair())
+
+        def linear(x):
+            weight, bias = pair()
+            return torch.addmm(bias, x, weight)
+
+        def split(x):
+            return x.view(batch, size, self.heads, -1).transpose(1, 2)
+
+        embedding, positions = pair()
+        width = embedding.shape[1]
+        x = (torch.nn.functional.embedding(self.tokens, embedding) + positions).view(-1, width)
+        for _ in range(self.layers):
+            h = norm(x)
+            q, k, v = (split(linear(h)) for _ in "qkv")
+            scores = (q @ k.transpose(2, 3) * self.scale).masked_fill(self.hidden, float("-inf"))
+            o = torch.softmax(scores, -1) @ v
+            x = x + linear(o.transpose(1, 2).reshape(-1, width))
+            up = torch.nn.functional.gelu(linear(norm(x)), approximate="tanh")
+            x = x + linear(up)
+        return torch.nn.functional.cross_entropy(norm(x) @ embedding.t(), self.next)
+
+    def run(self):
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def read(self):
+        return [self.run().item() for _ in range(self.checked)]
+
+
+OPS = {"step_mlp": StepMlp, "step_transformer": StepTransformer}
 
 
 def sample(run, min_samples, max_seconds):
@@ -79,8 +145,18 @@ def sample(run, min_samples, max_seconds):
     return seconds
 
 
+def blas():
+    """What multiplies: a PyTorch of Debian takes the system's BLAS, which may be the reference one."""
+    try:
+        with open("/proc/self/maps") as maps:
+            found = {pathlib.Path(line.split()[-1]) for line in maps if "blas" in line}
+    except OSError:
+        return ""
+    return "".join(f", {path.parent.name}" for path in found if path.name.startswith("libblas"))
+
+
 def main():
-    build = f"torch {torch.__version__}"
+    build = f"torch {torch.__version__}{blas()}"
     say({"build": build, "backend": "native", "native": True, "threads": threads})
     current = None
     for line in sys.stdin:

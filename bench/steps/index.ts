@@ -2,5 +2,9 @@
 // here, a line in this list, and an operation of its name in the adapters of bench/peers/.
 import type { PeerCase } from "../peer-cases.ts";
 import { mlpCase, mlpStep } from "./mlp.ts";
+import { transformerCase, transformerStep } from "./transformer.ts";
 
-export const steps: readonly PeerCase[] = [{ name: "step MLP", problem: mlpCase, point: mlpStep }];
+export const steps: readonly PeerCase[] = [
+  { name: "step MLP", problem: mlpCase, point: mlpStep },
+  { name: "step transformer", problem: transformerCase, point: transformerStep },
+];
