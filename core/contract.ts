@@ -262,18 +262,38 @@ export function extentNames(spec: Spec): readonly string[] {
 }
 const extentCache = new WeakMap<Spec, readonly string[]>();
 
-/** Scalars of a kernel in ABI order: declared params, then a beta for each `acc` output. */
-export function scalarNames(spec: Spec): readonly { name: string; type: "f32" | "u32" }[] {
-  const declared = Object.entries(spec.params ?? {}).map(([name, p]) => ({ name, type: p.type }));
-  const betas = spec.args
-    .filter((a) => a.role === "acc")
-    .map((a) => ({ name: betaName(spec, a.name), type: "f32" as const }));
-  return [...declared, ...betas];
+export interface ScalarName {
+  readonly name: string;
+  readonly type: "f32" | "u32";
+  /** The accumulating output that this is the beta of. */
+  readonly output?: string;
 }
 
-/** `beta`, or `beta_<output>` when the kernel has several accumulating outputs. */
+/**
+ * Scalars of a kernel in ABI order: declared params, then for each `acc` output a `beta`, or
+ * `beta_<output>` when there are several.
+ */
+export function scalarNames(spec: Spec): readonly ScalarName[] {
+  let names = scalarCache.get(spec);
+  if (!names) {
+    const outputs = spec.args.filter((a) => a.role === "acc").map((a) => a.name);
+    names = [
+      ...Object.entries(spec.params ?? {}).map(([name, p]) => ({ name, type: p.type })),
+      ...outputs.map((output) => ({
+        name: outputs.length > 1 ? `beta_${output}` : "beta",
+        type: "f32" as const,
+        output,
+      })),
+    ];
+    scalarCache.set(spec, names);
+  }
+  return names;
+}
+const scalarCache = new WeakMap<Spec, readonly ScalarName[]>();
+
+/** Of an `acc` output. */
 export const betaName = (spec: Spec, output: string): string =>
-  spec.args.filter((a) => a.role === "acc").length > 1 ? `beta_${output}` : "beta";
+  (scalarNames(spec).find((s) => s.output === output) as ScalarName).name;
 
 export const hasOptional = (spec: Spec): boolean => spec.args.some((a) => a.role === "opt");
 
@@ -333,7 +353,7 @@ function decodeParams(
   const declared = spec.params ?? {};
   for (const name of Object.keys(given)) {
     if (name in declared || spec.args.some((a) => a.role === "opt" && a.name === name)) continue;
-    if (spec.args.some((a) => a.role === "acc" && betaName(spec, a.name) === name)) continue;
+    if (scalarNames(spec).some((s) => s.output && s.name === name)) continue;
     const known = [
       ...Object.keys(declared),
       ...spec.args.filter((a) => a.role === "opt").map((a) => a.name),
@@ -344,7 +364,8 @@ function decodeParams(
       spec.name,
     );
   }
-  for (const [name, p] of Object.entries(declared)) {
+  for (const name in declared) {
+    const p = declared[name];
     const v = given[name] ?? p.default;
     if (v === undefined) throw new ValueError("param", `${name}: is required`, spec.name);
     if (p.choices) {
@@ -395,11 +416,12 @@ export function invoke(
     const a = spec.args[i];
     const t = given[i];
     if (a.role === "acc") {
-      const beta = options[betaName(spec, a.name)] ?? 0;
+      const name = betaName(spec, a.name);
+      const beta = options[name] ?? 0;
       if (beta !== 0 && !t) {
         throw new ValueError(
           "param",
-          `${betaName(spec, a.name)}: a fresh output has nothing to accumulate onto; use .into`,
+          `${name}: a fresh output has nothing to accumulate onto; use .into`,
           spec.name,
         );
       }
@@ -490,9 +512,8 @@ export function invoke(
     if (t || a.role === "opt") return t;
     return track((backend as Backend).empty(shapeOf(a, d, runs, params), a.dtype));
   });
-  const scalars = scalarNames(spec).map(({ name, type }) => {
-    const output = spec.args.find((a) => a.role === "acc" && betaName(spec, a.name) === name);
-    const value = (output ? betas.get(output.name) : raw.get(name)) ?? 0;
+  const scalars = scalarNames(spec).map(({ name, type, output }) => {
+    const value = (output ? betas.get(output) : raw.get(name)) ?? 0;
     if (output) params[name] = value instanceof Scalar ? value.value : value;
     return { type, value };
   });

@@ -47,7 +47,8 @@ class Tape implements TapeSink {
       const t = tensors[i];
       if (!t || a.role === "in" || a.role === "opt") return;
       if (depends) this.tracked.add(t.value);
-      else if (a.role !== "inout" && betaOf(call, a.name) === 0) this.tracked.delete(t.value);
+      else if (a.role === "out" || (a.role === "acc" && betaOf(call, a.name) === 0))
+        this.tracked.delete(t.value);
     });
     if (depends) this.entries.push({ call });
   }
