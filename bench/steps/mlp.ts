@@ -8,13 +8,11 @@ import { mean } from "../../kernels/reduce.ts";
 import { sgd } from "../../kernels/sgd.ts";
 import { softmax_xent } from "../../kernels/softmax_xent.ts";
 import type { Point } from "../subject.ts";
-import { timeRuns } from "../timer.ts";
 import { inputData } from "../uniform.ts";
+import { CHECKED, stepSubject } from "./subject.ts";
 
 const [BATCH, INPUT, HIDDEN, CLASSES] = [32, 784, 256, 10];
 const LR = 0.1;
-/** Steps from the start whose losses are the output, for peers to be checked against. */
-const CHECKED = 5;
 const ARITHMETIC = 2 * BATCH * (INPUT * HIDDEN + HIDDEN * CLASSES);
 
 /** What a peer needs to do the same: x, then weights and biases, all from `inputData`. */
@@ -52,25 +50,9 @@ export const mlpStep: Point = {
       sgd(p.flat, m.flat, p.grad.flat, { lr: LR });
       return value;
     });
-    return {
-      variant: "default",
-      shape: `${INPUT}-${HIDDEN}-${CLASSES} batch=${BATCH}`,
-      // twice the forward's arithmetic again for the two gradients of each product, less that of x
-      cost: { flops: 3 * ARITHMETIC - 2 * BATCH * INPUT * HIDDEN, bytes: 0 },
-      memory: { footprint: 0, written: 0 },
-      time: (o) => timeRuns(() => step.run(), backend, o),
-      async output() {
-        const losses = new Float32Array(CHECKED);
-        for (let i = 0; i < CHECKED; i++) {
-          step.run();
-          losses[i] = (await step.out.read())[0];
-        }
-        return losses;
-      },
-      dispose() {
-        step.dispose();
-        for (const t of [p, m, input, labels]) t.dispose();
-      },
-    };
+    // twice the forward's arithmetic again for the two gradients of each product, less that of x
+    const flops = 3 * ARITHMETIC - 2 * BATCH * INPUT * HIDDEN;
+    const shape = `${INPUT}-${HIDDEN}-${CLASSES} batch=${BATCH}`;
+    return stepSubject(backend, step, { shape, flops }, [p, m, input, labels]);
   },
 };

@@ -16,14 +16,12 @@ import { mean } from "../../kernels/reduce.ts";
 import { softmax_xent } from "../../kernels/softmax_xent.ts";
 import { gelu } from "../../kernels/unary.ts";
 import type { Point } from "../subject.ts";
-import { timeRuns } from "../timer.ts";
 import { inputData } from "../uniform.ts";
+import { CHECKED, stepSubject } from "./subject.ts";
 
 const [BATCH, TOKENS, WIDTH, HEADS, LAYERS, VOCABULARY] = [8, 128, 128, 4, 2, 256];
 const ROWS = BATCH * TOKENS;
 const ADAMW = { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
-/** Steps from the start whose losses are the output, for peers to be checked against. */
-const CHECKED = 5;
 
 const affine = (name: string, from: number, to: number): [string, number[]][] => [
   [`${name}.weight`, [from, to]],
@@ -112,24 +110,7 @@ export const transformerStep: Point = {
       },
       { scalars: { t: { start: 1 } } },
     );
-    return {
-      variant: "default",
-      shape: `layers=${LAYERS} width=${WIDTH} heads=${HEADS} tokens=${TOKENS} batch=${BATCH}`,
-      cost: { flops: 3 * FORWARD, bytes: 0 },
-      memory: { footprint: 0, written: 0 },
-      time: (o) => timeRuns(() => step.run(), backend, o),
-      async output() {
-        const losses = new Float32Array(CHECKED);
-        for (let i = 0; i < CHECKED; i++) {
-          step.run();
-          losses[i] = (await step.out.read())[0];
-        }
-        return losses;
-      },
-      dispose() {
-        step.dispose();
-        for (const t of [p, m, v, tokens, next]) t.dispose();
-      },
-    };
+    const shape = `layers=${LAYERS} width=${WIDTH} heads=${HEADS} tokens=${TOKENS} batch=${BATCH}`;
+    return stepSubject(backend, step, { shape, flops: 3 * FORWARD }, [p, m, v, tokens, next]);
   },
 };
