@@ -56,19 +56,30 @@ export function renderReport(
   result: StudyResult,
   options: RunOptions,
 ): Record<string, string> {
-  const pictures = (result.charts ?? []).flatMap((c) => {
-    const svg = chartSvg(c, "white");
-    const name = c.title
+  const charts = (result.charts ?? []).map((c) => ({ title: c.title, svg: chartSvg(c) }));
+  const pictures = charts.flatMap(({ title, svg }) => {
+    const name = title
       .toLowerCase()
       .replace(/[^a-z0-9]+/g, "-")
       .replace(/^-|-$/g, "");
     return svg ? [[`${name}.svg`, `${svg}\n`]] : [];
   });
-  return { "index.html": page(report, result, options), ...Object.fromEntries(pictures) };
+  return { "index.html": page(report, result, options, charts), ...Object.fromEntries(pictures) };
+}
+
+/** A drawn chart; without a finite point there is nothing to draw. */
+interface Picture {
+  readonly title: string;
+  readonly svg: string | undefined;
 }
 
 /** A page that needs nothing but itself: no script, no font, no network. */
-function page(report: RunReport, result: StudyResult, options: RunOptions): string {
+function page(
+  report: RunReport,
+  result: StudyResult,
+  options: RunOptions,
+  charts: readonly Picture[],
+): string {
   const passed = report.checks.filter((check) => check.pass).length;
   const all = report.checks.length;
   const seeds =
@@ -95,7 +106,7 @@ function page(report: RunReport, result: StudyResult, options: RunOptions): stri
 ${checksTable(report)}
 ${(result.tables ?? []).map((t) => `<h2>${html(t.title)}</h2>\n${table(t)}`).join("\n")}
 <div class="charts">
-${(result.charts ?? []).map(chart).join("\n")}
+${charts.map(section).join("\n")}
 </div>
 <h2>Metrics</h2>
 <details><summary>as JSON</summary>
@@ -130,20 +141,19 @@ function table({ columns, rows }: Table): string {
 <tbody>${body.join("\n")}</tbody></table></div>`;
 }
 
-function chart(c: Chart): string {
-  const svg = chartSvg(c);
-  return (
-    `<section><h2>${html(c.title)}</h2>` +
-    (svg ? `<figure>${svg}</figure></section>` : '<p class="sub">No finite points.</p></section>')
-  );
-}
+const section = ({ title, svg }: Picture): string =>
+  `<section><h2>${html(title)}</h2>` +
+  (svg ? `<figure>${svg}</figure></section>` : '<p class="sub">No finite points.</p></section>');
 
 const [WIDTH, HEIGHT] = [520, 330];
 /** Of the legend: height of a row, and what a row of two holds in width. */
 const [ROW, COLUMN] = [18, WIDTH / 2];
 
-/** The chart with its legend below, as one picture that stands alone; undefined without a finite point. */
-export function chartSvg({ title, x, y, series }: Chart, background = "none"): string | undefined {
+/**
+ * The chart with its legend below: a picture that stands alone, on white, or takes the paper of the page
+ * that it is in. Undefined without a finite point.
+ */
+function chartSvg({ title, x, y, series }: Chart): string | undefined {
   const drawn = series.map((s) => ({
     name: s.name,
     // A diverged run ends where its numbers end.
@@ -188,7 +198,7 @@ export function chartSvg({ title, x, y, series }: Chart, background = "none"): s
   const height = HEIGHT + ROW * Math.ceil(drawn.length / 2) + 8;
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" ` +
-    `aria-label="${html(title)}" style="background: ${background}">${svg.outerHTML}` +
+    `aria-label="${html(title)}" style="background: var(--paper, white)">${svg.outerHTML}` +
     `<g fill="currentColor" font-family="system-ui, sans-serif" font-size="13">${legend.join("")}</g></svg>`
   );
 }

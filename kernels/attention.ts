@@ -12,6 +12,7 @@ import {
   type Params,
   type RefArrays,
   type Runs,
+  type Spec,
   type Suite,
   u32,
 } from "../core/contract.ts";
@@ -240,6 +241,11 @@ function gradients(
   });
 }
 
+const backwardExtents: Spec["derive"] = (d, runs, _p, fail) => {
+  biasRun(d, runs, fail);
+  rowsExtent(d, fail);
+};
+
 const backwardFlops = (products: number) => (d: Dims, p: Params) => ({
   flops: 2 * products * d.D * pairs(d, p),
   bytes: 4 * (3 * d.B * d.H * d.S * d.D + 4 * d.B * d.G * d.T * d.D),
@@ -264,10 +270,7 @@ export const attention_bwd = /* @__PURE__ */ defineKernel({
     opt("bias", "*L S T"),
   ],
   params,
-  derive: (d, runs, _p, fail) => {
-    biasRun(d, runs, fail);
-    rowsExtent(d, fail);
-  },
+  derive: backwardExtents,
   check: heads,
   ref: ({ dq, dk, dv, ...rest }, d, p) => {
     const { D, E } = d;
@@ -314,10 +317,7 @@ export const attention_bwd_bias = /* @__PURE__ */ defineKernel({
     inp("bias", "*L S T"),
   ],
   params,
-  derive: (d, runs, _p, fail) => {
-    biasRun(d, runs, fail);
-    rowsExtent(d, fail);
-  },
+  derive: backwardExtents,
   check: heads,
   ref: ({ dbias, ...rest }, d, p) => {
     gradients(rest as Record<string, Float64Array>, d, p, (_row, _key, _P, dS, column) => {

@@ -336,8 +336,7 @@ export function sampleRetention(
 
 /**
  * Step that the pulse generator reckons with: dw; for ExpStep the down step at 0 (AIHWKit averages
- * down with down); for PowStep dw · 0.5^γ; for PiecewiseStep the up step
- * in the middle of the range.
+ * down with down); for PowStep dw · 0.5^γ; for PiecewiseStep the up step in the middle of the range.
  */
 export function granularity(c: DeviceConfig): number {
   if (c.model === "piecewise") return pulse(c, sampleDevice(c), (c.wMax + c.wMin) / 2, true);
