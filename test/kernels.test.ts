@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Arg } from "../core/contract.ts";
 import { type Backend, type InitOptions, type Tensor, vjp } from "../core/index.ts";
 import { hasRelaxedSimd, type WasmBackend } from "../core/wasm.ts";
+import { WebgpuBackend } from "../core/webgpu.ts";
+import { entryOf, isRight } from "../core/webgpu-variant.ts";
 import { openBackend } from "./support/backends.ts";
 import {
   caseName,
@@ -34,7 +36,25 @@ if (!hasRelaxedSimd()) {
 const looser = (tol: { rel: number; abs: number }, beta: number) =>
   beta === 0 ? tol : { rel: tol.rel, abs: tol.abs + 1e-6 };
 
+/** Every way to run the case on this backend: on WebGPU all variants that are right for it. */
 async function verify(be: Backend, p: Problem): Promise<void> {
+  if (!(be instanceof WebgpuBackend)) return verifyOne(be, p);
+  const { kernel } = p.suite;
+  const variants = kernel.spec.webgpu?.filter((v) => isRight(v, be.capabilities, p.dims, p.params));
+  for (const v of variants ?? []) {
+    be.force(kernel, v);
+    try {
+      await verifyOne(be, p);
+    } catch (e) {
+      (e as Error).message = `${entryOf(kernel.spec, v)}: ${(e as Error).message}`;
+      throw e;
+    } finally {
+      be.force(kernel, undefined);
+    }
+  }
+}
+
+async function verifyOne(be: Backend, p: Problem): Promise<void> {
   const { kernel, tol } = p.suite;
   const placed = place(be, p);
   const accumulates = kernel.spec.args.some((a) => a.role === "acc");
