@@ -95,6 +95,9 @@ const backwardFlops = (products: number) => (d: Dims, p: Params) => ({
   bytes: 4 * (3 * d.B * d.H * d.S * d.D + 4 * d.B * d.G * d.T * d.D),
 });
 
+/** A thread has eight rows of dk and dv. */
+const keysGrid = ({ B, G, T }: Dims) => linear(B * G * Math.ceil(T / ROWS), 32);
+
 /**
  * dq (B,H,S,D), dk and dv (B,G,T,D) of `attention` from the rows of `attention_bwd_rows`, q, k, v and
  * bias. P is computed again from lse; memory O((S+T)·D). Gradients of a shared k or v are summed over
@@ -130,8 +133,29 @@ export const attention_bwd = /* @__PURE__ */ defineKernel({
     });
   },
   cost: backwardFlops(5),
-  // Workgroups for the rows of dq, then for those of dk and dv.
   webgpu: [
+    {
+      name: "rows",
+      source,
+      consts: { OPTIONS: 0 },
+      when: ({ B, H, S, D, T, L }, p) =>
+        B * H * S * D * T > 0 && D % 4 === 0 && !L && p.softcap === 0,
+      prefer: (_d, _p, c) => c.software,
+      grid: ({ B, H, S, G }) => linear(B * G * Math.ceil((H * S) / G / ROWS), 32),
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__rows", grid: keysGrid }],
+    },
+    {
+      name: "rows",
+      source,
+      consts: { OPTIONS: 1 },
+      when: ({ B, H, S, D, T }) => B * H * S * D * T > 0 && D % 4 === 0,
+      prefer: (_d, _p, c) => c.software,
+      grid: ({ B, H, S, G }) => linear(B * G * Math.ceil((H * S) / G / ROWS), 32),
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__rows", grid: keysGrid }],
+    },
+    // Workgroups for the rows of dq, then for those of dk and dv.
     {
       source,
       grid: ({ B, H, S, G, T }) =>

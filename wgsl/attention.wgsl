@@ -34,9 +34,6 @@ fn valid_of(b: u32) -> u32 {
 
 var<workgroup> valid: u32;
 
-// What decides which keys a row sees.
-struct View { S: u32, T: u32, causal: u32, window: u32 }
-
 const ROWS = 8u;
 var<workgroup> scores: array<f32, 512>; // (ROWS, 64)
 var<workgroup> eighths: array<f32, 64>; // (ROWS, 8)
@@ -156,41 +153,28 @@ fn attention_decode_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups
 // Whether there may be a bias or a cap; branches on what is known only later cost more than all else here.
 const OPTIONS = 1u;
 
-// Four rows: the keys they see, from lo up to hi; where their bias begins.
-struct Four { lo: vec4u, hi: vec4u, bias: vec4u }
-
-fn four_of(rows: vec4u, view: View, bias_rows: u32, bias_row: u32) -> Four {
-  let i = rows % view.S;
-  let x = keys_of(i.x, view.S, view.T, view.causal, view.window);
-  let y = keys_of(i.y, view.S, view.T, view.causal, view.window);
-  let z = keys_of(i.z, view.S, view.T, view.causal, view.window);
-  let w = keys_of(i.w, view.S, view.T, view.causal, view.window);
-  let bias_at = (rows % max(bias_rows, 1u)) * bias_row;
-  return Four(vec4u(x.x, y.x, z.x, w.x), vec4u(x.y, y.y, z.y, w.y), bias_at);
-}
-
 fn biased(s: vec4f, at: vec4u, has_bias: bool) -> vec4f {
   let t = s + select(vec4f(), LOG2E * vec4f(bias[at.x], bias[at.y], bias[at.z], bias[at.w]), has_bias);
   return select(t, vec4f(HIDDEN), t < vec4f(HIDDEN));
 }
 
-fn hidden(s: vec4f, j: u32, f: Four) -> vec4f {
-  return select(s, vec4f(HIDDEN), (vec4u(j) < f.lo) | (vec4u(j) >= f.hi));
-}
-
 // Scores of keys j … j+3 from the products of a tile; no key from `past` on is touched.
-fn judged(s: mat4x4f, j: u32, past: u32, f: Four, c: Score, has_bias: bool, part: bool) -> mat4x4f {
+fn judged(s: mat4x4f, j: u32, past: u32, f: Seen, bias_at: vec4u, c: Score, has_bias: bool, part: bool) -> mat4x4f {
   var t = s * c.factor;
   if (OPTIONS != 0u) {
     t = capped_4(t, c);
     let at = min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(past - 1u));
     t = mat4x4f(
-      biased(t[0], f.bias + at.x, has_bias), biased(t[1], f.bias + at.y, has_bias),
-      biased(t[2], f.bias + at.z, has_bias), biased(t[3], f.bias + at.w, has_bias),
+      biased(t[0], bias_at + at.x, has_bias), biased(t[1], bias_at + at.y, has_bias),
+      biased(t[2], bias_at + at.z, has_bias), biased(t[3], bias_at + at.w, has_bias),
     );
   }
   if (part) {
-    t = mat4x4f(hidden(t[0], j, f), hidden(t[1], j + 1u, f), hidden(t[2], j + 2u, f), hidden(t[3], j + 3u, f));
+    let none = vec4f(HIDDEN);
+    t = mat4x4f(
+      select(none, t[0], sees(f, j)), select(none, t[1], sees(f, j + 1u)),
+      select(none, t[2], sees(f, j + 2u)), select(none, t[3], sees(f, j + 3u)),
+    );
   }
   return t;
 }
@@ -225,8 +209,10 @@ fn attend_rows(row0: u32, n: u32, first: u32, view: View, c: Score, D: u32, bias
   let last = vec4u(row0 + n - 1u);
   let rows_a = min(vec4u(row0, row0 + 1u, row0 + 2u, row0 + 3u), last);
   let rows_b = min(vec4u(row0 + 4u, row0 + 5u, row0 + 6u, row0 + 7u), last);
-  let fa = four_of(rows_a, view, bias_rows, bias_row);
-  let fb = four_of(rows_b, view, bias_rows, bias_row);
+  let fa = seen_by(rows_a, view);
+  let fb = seen_by(rows_b, view);
+  let bias_a = (rows_a % max(bias_rows, 1u)) * bias_row;
+  let bias_b = (rows_b % max(bias_rows, 1u)) * bias_row;
   let qa = rows_a * cols;
   let qb = rows_b * cols;
   let lo = min(fa.lo, fb.lo);
@@ -273,14 +259,14 @@ fn attend_rows(row0: u32, n: u32, first: u32, view: View, c: Score, D: u32, bias
       b3 += qbt * k3;
     }
     let part = j < all_from || j + 16u > all_past;
-    a0 = judged(a0, j + 0u, past, fa, c, bias_rows != 0u, part);
-    a1 = judged(a1, j + 4u, past, fa, c, bias_rows != 0u, part);
-    a2 = judged(a2, j + 8u, past, fa, c, bias_rows != 0u, part);
-    a3 = judged(a3, j + 12u, past, fa, c, bias_rows != 0u, part);
-    b0 = judged(b0, j + 0u, past, fb, c, bias_rows != 0u, part);
-    b1 = judged(b1, j + 4u, past, fb, c, bias_rows != 0u, part);
-    b2 = judged(b2, j + 8u, past, fb, c, bias_rows != 0u, part);
-    b3 = judged(b3, j + 12u, past, fb, c, bias_rows != 0u, part);
+    a0 = judged(a0, j + 0u, past, fa, bias_a, c, bias_rows != 0u, part);
+    a1 = judged(a1, j + 4u, past, fa, bias_a, c, bias_rows != 0u, part);
+    a2 = judged(a2, j + 8u, past, fa, bias_a, c, bias_rows != 0u, part);
+    a3 = judged(a3, j + 12u, past, fa, bias_a, c, bias_rows != 0u, part);
+    b0 = judged(b0, j + 0u, past, fb, bias_b, c, bias_rows != 0u, part);
+    b1 = judged(b1, j + 4u, past, fb, bias_b, c, bias_rows != 0u, part);
+    b2 = judged(b2, j + 8u, past, fb, bias_b, c, bias_rows != 0u, part);
+    b3 = judged(b3, j + 12u, past, fb, bias_b, c, bias_rows != 0u, part);
     let ta = top_of(top_of(top_of(top_of(ma, a0), a1), a2), a3);
     let down_a = exp2_4(ma - ta);
     ma = ta;

@@ -229,3 +229,289 @@ fn attention_bwd_bias_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgrou
   if (pd.beta != 0.0) { sum += pd.beta * dbias[at]; }
   dbias[at] = sum;
 }
+
+// ---- D a multiple of 4, no barrier, as `attention_f32__rows`: a thread has eight rows of dq, or of dk and
+// dv, and eight of the other side stream by.
+
+@group(0) @binding(0) var<storage, read_write> dq4: array<vec4f>; // (B,H,S,D/4)
+@group(0) @binding(1) var<storage, read_write> dk4: array<vec4f>; // (B,G,T,D/4)
+@group(0) @binding(2) var<storage, read_write> dv4: array<vec4f>; // (B,G,T,D/4)
+@group(0) @binding(3) var<storage, read> rows2: array<vec2f>;     // (B,H,S,D/2+1)
+@group(0) @binding(4) var<storage, read> q4: array<vec4f>;        // (B,H,S,D/4)
+@group(0) @binding(5) var<storage, read> k4: array<vec4f>;        // (B,G,T,D/4)
+@group(0) @binding(6) var<storage, read> v4: array<vec4f>;        // (B,G,T,D/4)
+
+// Whether there may be a bias or a cap.
+const OPTIONS = 1u;
+
+// Columns 4d … 4d + 3 of do, which begins at pair `at` of rows2.
+fn do_at(at: u32, d: u32) -> vec4f {
+  return vec4f(rows2[at + 2u * d], rows2[at + 2u * d + 1u]);
+}
+
+// lse in units of ln 2, such that a row that saw nothing has weights of 0; and delta.
+fn stats_at(at: u32) -> vec2f {
+  let s = rows2[at + pb.D / 2u];
+  return vec2f(select(s.x * LOG2E, 3e38, bitcast<u32>(s.x) == 0xff800000u), s.y);
+}
+
+struct Stats { lse: vec4f, delta: vec4f }
+
+fn stats_of(at: vec4u) -> Stats {
+  let x = stats_at(at.x);
+  let y = stats_at(at.y);
+  let z = stats_at(at.z);
+  let w = stats_at(at.w);
+  return Stats(vec4f(x.x, y.x, z.x, w.x), vec4f(x.y, y.y, z.y, w.y));
+}
+
+// Which queries see one of keys [j, j + n).
+fn seers_of(j: u32, n: u32, view: View) -> vec2u {
+  let reach = i32(min(view.window, view.S + view.T));
+  let shift = i32(view.S) - i32(view.T);
+  let near = select(select(0, i32(j) - reach + 1 + shift, view.window != 0u), i32(j) + shift, view.causal != 0u);
+  let far = select(i32(view.S), i32(j + n) - 1 + reach + shift, view.window != 0u);
+  let lo = clamp(near, 0, i32(view.S));
+  return vec2u(u32(lo), u32(clamp(far, lo, i32(view.S))));
+}
+
+struct Pair { w: vec4f, ds: vec4f }
+
+// Weights and gradients by q·k of a column of q·k, given do·v.
+fn differentiated(s: vec4f, dp: vec4f, lse: vec4f, delta: vec4f, at: vec4u, seen: vec4<bool>, c: Score, scale: f32) -> Pair {
+  var t = s * c.factor;
+  var slope = vec4f(scale);
+  if (OPTIONS != 0u) {
+    let u = tanh_4(t);
+    let has_cap = c.most > 0.0;
+    slope = select(slope, scale * (1.0 - u * u), has_cap);
+    let b = select(vec4f(), LOG2E * vec4f(bias_b[at.x], bias_b[at.y], bias_b[at.z], bias_b[at.w]), pb.present != 0u);
+    t = select(t, c.most * u, has_cap) + b;
+    t = select(t, vec4f(HIDDEN), t < vec4f(HIDDEN));
+  }
+  t = select(vec4f(HIDDEN), t, seen);
+  let w = exp2_4(t - lse);
+  // A hidden pair has no gradient, whatever its dp.
+  return Pair(w, select(vec4f(), w * (dp - delta) * slope, seen));
+}
+
+@compute @workgroup_size(32)
+fn attention_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let queries = (pb.H / pb.G) * pb.S;
+  let blocks = (queries + 7u) / 8u;
+  let id = (w.y * g.x + w.x) * 32u + l;
+  if (id >= pb.B * pb.G * blocks) { return; }
+  let cols = pb.D / 4u;
+  let c = score_of(pb.scale, pb.D, pb.softcap);
+  let scale = scale_of(pb.scale, pb.D);
+  let row0 = (id / blocks) * queries + (id % blocks) * 8u;
+  let end = min(row0 + 8u, (id / blocks + 1u) * queries);
+  let first = (id / blocks) * pb.T;
+  let view = View(pb.S, pb.T, pb.causal, pb.window);
+  let bias_rows = max(pb.L * pb.S, 1u);
+  let rows_a = min(vec4u(row0) + vec4u(0u, 1u, 2u, 3u), vec4u(end - 1u));
+  let see_a = seen_by(rows_a, view);
+  let qa = rows_a * cols;
+  let doa = rows_a * (pb.E / 2u);
+  let stats_a = stats_of(doa);
+  let bias_a = (rows_a % bias_rows) * pb.T;
+  let rows_b = min(vec4u(row0) + vec4u(4u, 5u, 6u, 7u), vec4u(end - 1u));
+  let see_b = seen_by(rows_b, view);
+  let qb = rows_b * cols;
+  let dob = rows_b * (pb.E / 2u);
+  let stats_b = stats_of(dob);
+  let bias_b = (rows_b % bias_rows) * pb.T;
+  let lo = min(see_a.lo, see_b.lo);
+  let hi = max(see_a.hi, see_b.hi);
+  let begin = min(min(lo.x, lo.y), min(lo.z, lo.w));
+  let past = max(max(hi.x, hi.y), max(hi.z, hi.w));
+  for (var d = row0 * cols; d < end * cols; d++) {
+    if (pb.beta_dq != 0.0) { dq4[d] *= pb.beta_dq; } else { dq4[d] = vec4f(); }
+  }
+  for (var j = begin; j < past; j += 8u) {
+    let at = min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(past - 1u));
+    let bt = min(vec4u(j + 4u, j + 5u, j + 6u, j + 7u), vec4u(past - 1u));
+    let j0 = (vec4u(first) + at) * cols;
+    let j1 = (vec4u(first) + bt) * cols;
+    var sa0 = mat4x4f();
+    var sa1 = mat4x4f();
+    var ta0 = mat4x4f();
+    var ta1 = mat4x4f();
+    var sb0 = mat4x4f();
+    var sb1 = mat4x4f();
+    var tb0 = mat4x4f();
+    var tb1 = mat4x4f();
+    for (var d = 0u; d < cols; d++) {
+      let qat = transpose(mat4x4f(q4[qa.x + d], q4[qa.y + d], q4[qa.z + d], q4[qa.w + d]));
+      let dat = transpose(mat4x4f(do_at(doa.x, d), do_at(doa.y, d), do_at(doa.z, d), do_at(doa.w, d)));
+      let qbt = transpose(mat4x4f(q4[qb.x + d], q4[qb.y + d], q4[qb.z + d], q4[qb.w + d]));
+      let dbt = transpose(mat4x4f(do_at(dob.x, d), do_at(dob.y, d), do_at(dob.z, d), do_at(dob.w, d)));
+      let k0 = mat4x4f(k4[j0.x + d], k4[j0.y + d], k4[j0.z + d], k4[j0.w + d]);
+      sa0 += qat * k0;
+      sb0 += qbt * k0;
+      let v0 = mat4x4f(v4[j0.x + d], v4[j0.y + d], v4[j0.z + d], v4[j0.w + d]);
+      ta0 += dat * v0;
+      tb0 += dbt * v0;
+      let k1 = mat4x4f(k4[j1.x + d], k4[j1.y + d], k4[j1.z + d], k4[j1.w + d]);
+      sa1 += qat * k1;
+      sb1 += qbt * k1;
+      let v1 = mat4x4f(v4[j1.x + d], v4[j1.y + d], v4[j1.z + d], v4[j1.w + d]);
+      ta1 += dat * v1;
+      tb1 += dbt * v1;
+    }
+    sa0[0] = differentiated(sa0[0], ta0[0], stats_a.lse, stats_a.delta, bias_a + at.x, sees(see_a, j + 0u), c, scale).ds;
+    sa0[1] = differentiated(sa0[1], ta0[1], stats_a.lse, stats_a.delta, bias_a + at.y, sees(see_a, j + 1u), c, scale).ds;
+    sa0[2] = differentiated(sa0[2], ta0[2], stats_a.lse, stats_a.delta, bias_a + at.z, sees(see_a, j + 2u), c, scale).ds;
+    sa0[3] = differentiated(sa0[3], ta0[3], stats_a.lse, stats_a.delta, bias_a + at.w, sees(see_a, j + 3u), c, scale).ds;
+    sa0 = transpose(sa0);
+    sa1[0] = differentiated(sa1[0], ta1[0], stats_a.lse, stats_a.delta, bias_a + bt.x, sees(see_a, j + 4u), c, scale).ds;
+    sa1[1] = differentiated(sa1[1], ta1[1], stats_a.lse, stats_a.delta, bias_a + bt.y, sees(see_a, j + 5u), c, scale).ds;
+    sa1[2] = differentiated(sa1[2], ta1[2], stats_a.lse, stats_a.delta, bias_a + bt.z, sees(see_a, j + 6u), c, scale).ds;
+    sa1[3] = differentiated(sa1[3], ta1[3], stats_a.lse, stats_a.delta, bias_a + bt.w, sees(see_a, j + 7u), c, scale).ds;
+    sa1 = transpose(sa1);
+    sb0[0] = differentiated(sb0[0], tb0[0], stats_b.lse, stats_b.delta, bias_b + at.x, sees(see_b, j + 0u), c, scale).ds;
+    sb0[1] = differentiated(sb0[1], tb0[1], stats_b.lse, stats_b.delta, bias_b + at.y, sees(see_b, j + 1u), c, scale).ds;
+    sb0[2] = differentiated(sb0[2], tb0[2], stats_b.lse, stats_b.delta, bias_b + at.z, sees(see_b, j + 2u), c, scale).ds;
+    sb0[3] = differentiated(sb0[3], tb0[3], stats_b.lse, stats_b.delta, bias_b + at.w, sees(see_b, j + 3u), c, scale).ds;
+    sb0 = transpose(sb0);
+    sb1[0] = differentiated(sb1[0], tb1[0], stats_b.lse, stats_b.delta, bias_b + bt.x, sees(see_b, j + 4u), c, scale).ds;
+    sb1[1] = differentiated(sb1[1], tb1[1], stats_b.lse, stats_b.delta, bias_b + bt.y, sees(see_b, j + 5u), c, scale).ds;
+    sb1[2] = differentiated(sb1[2], tb1[2], stats_b.lse, stats_b.delta, bias_b + bt.z, sees(see_b, j + 6u), c, scale).ds;
+    sb1[3] = differentiated(sb1[3], tb1[3], stats_b.lse, stats_b.delta, bias_b + bt.w, sees(see_b, j + 7u), c, scale).ds;
+    sb1 = transpose(sb1);
+    for (var d = 0u; d < cols; d++) {
+      let k0 = mat4x4f(k4[j0.x + d], k4[j0.y + d], k4[j0.z + d], k4[j0.w + d]);
+      let k1 = mat4x4f(k4[j1.x + d], k4[j1.y + d], k4[j1.z + d], k4[j1.w + d]);
+      let ga = mat4x4f(dq4[qa.x + d], dq4[qa.y + d], dq4[qa.z + d], dq4[qa.w + d]) + k0 * sa0 + k1 * sa1;
+      let gb = mat4x4f(dq4[qb.x + d], dq4[qb.y + d], dq4[qb.z + d], dq4[qb.w + d]) + k0 * sb0 + k1 * sb1;
+      dq4[qa.x + d] = ga[0];
+      dq4[qa.y + d] = ga[1];
+      dq4[qa.z + d] = ga[2];
+      dq4[qa.w + d] = ga[3];
+      dq4[qb.x + d] = gb[0];
+      dq4[qb.y + d] = gb[1];
+      dq4[qb.z + d] = gb[2];
+      dq4[qb.w + d] = gb[3];
+    }
+  }
+}
+
+@compute @workgroup_size(32)
+fn attention_bwd_kv_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let blocks = (pb.T + 7u) / 8u;
+  let id = (w.y * g.x + w.x) * 32u + l;
+  if (id >= pb.B * pb.G * blocks) { return; }
+  let cols = pb.D / 4u;
+  let c = score_of(pb.scale, pb.D, pb.softcap);
+  let scale = scale_of(pb.scale, pb.D);
+  let share = pb.H / pb.G;
+  let first = (id / blocks) * pb.T;
+  let key0 = (id % blocks) * 8u;
+  let n = min(8u, pb.T - key0);
+  let view = View(pb.S, pb.T, pb.causal, pb.window);
+  let bias_rows = max(pb.L * pb.S, 1u);
+  let seers = seers_of(key0, n, view);
+  let keys_a = min(vec4u(key0) + vec4u(0u, 1u, 2u, 3u), vec4u(key0 + n - 1u));
+  let ka = (vec4u(first) + keys_a) * cols;
+  let keys_b = min(vec4u(key0) + vec4u(4u, 5u, 6u, 7u), vec4u(key0 + n - 1u));
+  let kb = (vec4u(first) + keys_b) * cols;
+  for (var d = (first + key0) * cols; d < (first + key0 + n) * cols; d++) {
+    if (pb.beta_dk != 0.0) { dk4[d] *= pb.beta_dk; } else { dk4[d] = vec4f(); }
+    if (pb.beta_dv != 0.0) { dv4[d] *= pb.beta_dv; } else { dv4[d] = vec4f(); }
+  }
+  let wide = (seers.y - seers.x + 7u) / 8u;
+  for (var step = 0u; step < share * wide; step++) {
+    let head = (id / blocks) * share + step / wide;
+    let i = seers.x + (step % wide) * 8u;
+    let i0 = min(vec4u(i) + vec4u(0u, 1u, 2u, 3u), vec4u(seers.y - 1u));
+    let r0 = head * pb.S + i0;
+    let q0 = r0 * cols;
+    let do0 = r0 * (pb.E / 2u);
+    let stats_0 = stats_of(do0);
+    let bias_0 = (r0 % bias_rows) * pb.T;
+    let see_0 = seen_by(i0, view);
+    let i1 = min(vec4u(i) + vec4u(4u, 5u, 6u, 7u), vec4u(seers.y - 1u));
+    let r1 = head * pb.S + i1;
+    let q1 = r1 * cols;
+    let do1 = r1 * (pb.E / 2u);
+    let stats_1 = stats_of(do1);
+    let bias_1 = (r1 % bias_rows) * pb.T;
+    let see_1 = seen_by(i1, view);
+    var sa0 = mat4x4f();
+    var sa1 = mat4x4f();
+    var ta0 = mat4x4f();
+    var ta1 = mat4x4f();
+    var sb0 = mat4x4f();
+    var sb1 = mat4x4f();
+    var tb0 = mat4x4f();
+    var tb1 = mat4x4f();
+    for (var d = 0u; d < cols; d++) {
+      let kat = transpose(mat4x4f(k4[ka.x + d], k4[ka.y + d], k4[ka.z + d], k4[ka.w + d]));
+      let vat = transpose(mat4x4f(v4[ka.x + d], v4[ka.y + d], v4[ka.z + d], v4[ka.w + d]));
+      let kbt = transpose(mat4x4f(k4[kb.x + d], k4[kb.y + d], k4[kb.z + d], k4[kb.w + d]));
+      let vbt = transpose(mat4x4f(v4[kb.x + d], v4[kb.y + d], v4[kb.z + d], v4[kb.w + d]));
+      let x0 = mat4x4f(q4[q0.x + d], q4[q0.y + d], q4[q0.z + d], q4[q0.w + d]);
+      sa0 += kat * x0;
+      sb0 += kbt * x0;
+      let y0 = mat4x4f(do_at(do0.x, d), do_at(do0.y, d), do_at(do0.z, d), do_at(do0.w, d));
+      ta0 += vat * y0;
+      tb0 += vbt * y0;
+      let x1 = mat4x4f(q4[q1.x + d], q4[q1.y + d], q4[q1.z + d], q4[q1.w + d]);
+      sa1 += kat * x1;
+      sb1 += kbt * x1;
+      let y1 = mat4x4f(do_at(do1.x, d), do_at(do1.y, d), do_at(do1.z, d), do_at(do1.w, d));
+      ta1 += vat * y1;
+      tb1 += vbt * y1;
+    }
+    let ea00 = differentiated(sa0[0], ta0[0], vec4f(stats_0.lse.x), vec4f(stats_0.delta.x), bias_0.x + keys_a, (keys_a >= vec4u(see_0.lo.x)) & (keys_a < vec4u(see_0.hi.x)) & vec4<bool>(i + 0u < seers.y), c, scale);
+    let ea01 = differentiated(sa0[1], ta0[1], vec4f(stats_0.lse.y), vec4f(stats_0.delta.y), bias_0.y + keys_a, (keys_a >= vec4u(see_0.lo.y)) & (keys_a < vec4u(see_0.hi.y)) & vec4<bool>(i + 1u < seers.y), c, scale);
+    let ea02 = differentiated(sa0[2], ta0[2], vec4f(stats_0.lse.z), vec4f(stats_0.delta.z), bias_0.z + keys_a, (keys_a >= vec4u(see_0.lo.z)) & (keys_a < vec4u(see_0.hi.z)) & vec4<bool>(i + 2u < seers.y), c, scale);
+    let ea03 = differentiated(sa0[3], ta0[3], vec4f(stats_0.lse.w), vec4f(stats_0.delta.w), bias_0.w + keys_a, (keys_a >= vec4u(see_0.lo.w)) & (keys_a < vec4u(see_0.hi.w)) & vec4<bool>(i + 3u < seers.y), c, scale);
+    ta0 = transpose(mat4x4f(ea00.w, ea01.w, ea02.w, ea03.w));
+    sa0 = transpose(mat4x4f(ea00.ds, ea01.ds, ea02.ds, ea03.ds));
+    let ea10 = differentiated(sa1[0], ta1[0], vec4f(stats_1.lse.x), vec4f(stats_1.delta.x), bias_1.x + keys_a, (keys_a >= vec4u(see_1.lo.x)) & (keys_a < vec4u(see_1.hi.x)) & vec4<bool>(i + 4u < seers.y), c, scale);
+    let ea11 = differentiated(sa1[1], ta1[1], vec4f(stats_1.lse.y), vec4f(stats_1.delta.y), bias_1.y + keys_a, (keys_a >= vec4u(see_1.lo.y)) & (keys_a < vec4u(see_1.hi.y)) & vec4<bool>(i + 5u < seers.y), c, scale);
+    let ea12 = differentiated(sa1[2], ta1[2], vec4f(stats_1.lse.z), vec4f(stats_1.delta.z), bias_1.z + keys_a, (keys_a >= vec4u(see_1.lo.z)) & (keys_a < vec4u(see_1.hi.z)) & vec4<bool>(i + 6u < seers.y), c, scale);
+    let ea13 = differentiated(sa1[3], ta1[3], vec4f(stats_1.lse.w), vec4f(stats_1.delta.w), bias_1.w + keys_a, (keys_a >= vec4u(see_1.lo.w)) & (keys_a < vec4u(see_1.hi.w)) & vec4<bool>(i + 7u < seers.y), c, scale);
+    ta1 = transpose(mat4x4f(ea10.w, ea11.w, ea12.w, ea13.w));
+    sa1 = transpose(mat4x4f(ea10.ds, ea11.ds, ea12.ds, ea13.ds));
+    let eb00 = differentiated(sb0[0], tb0[0], vec4f(stats_0.lse.x), vec4f(stats_0.delta.x), bias_0.x + keys_b, (keys_b >= vec4u(see_0.lo.x)) & (keys_b < vec4u(see_0.hi.x)) & vec4<bool>(i + 0u < seers.y), c, scale);
+    let eb01 = differentiated(sb0[1], tb0[1], vec4f(stats_0.lse.y), vec4f(stats_0.delta.y), bias_0.y + keys_b, (keys_b >= vec4u(see_0.lo.y)) & (keys_b < vec4u(see_0.hi.y)) & vec4<bool>(i + 1u < seers.y), c, scale);
+    let eb02 = differentiated(sb0[2], tb0[2], vec4f(stats_0.lse.z), vec4f(stats_0.delta.z), bias_0.z + keys_b, (keys_b >= vec4u(see_0.lo.z)) & (keys_b < vec4u(see_0.hi.z)) & vec4<bool>(i + 2u < seers.y), c, scale);
+    let eb03 = differentiated(sb0[3], tb0[3], vec4f(stats_0.lse.w), vec4f(stats_0.delta.w), bias_0.w + keys_b, (keys_b >= vec4u(see_0.lo.w)) & (keys_b < vec4u(see_0.hi.w)) & vec4<bool>(i + 3u < seers.y), c, scale);
+    tb0 = transpose(mat4x4f(eb00.w, eb01.w, eb02.w, eb03.w));
+    sb0 = transpose(mat4x4f(eb00.ds, eb01.ds, eb02.ds, eb03.ds));
+    let eb10 = differentiated(sb1[0], tb1[0], vec4f(stats_1.lse.x), vec4f(stats_1.delta.x), bias_1.x + keys_b, (keys_b >= vec4u(see_1.lo.x)) & (keys_b < vec4u(see_1.hi.x)) & vec4<bool>(i + 4u < seers.y), c, scale);
+    let eb11 = differentiated(sb1[1], tb1[1], vec4f(stats_1.lse.y), vec4f(stats_1.delta.y), bias_1.y + keys_b, (keys_b >= vec4u(see_1.lo.y)) & (keys_b < vec4u(see_1.hi.y)) & vec4<bool>(i + 5u < seers.y), c, scale);
+    let eb12 = differentiated(sb1[2], tb1[2], vec4f(stats_1.lse.z), vec4f(stats_1.delta.z), bias_1.z + keys_b, (keys_b >= vec4u(see_1.lo.z)) & (keys_b < vec4u(see_1.hi.z)) & vec4<bool>(i + 6u < seers.y), c, scale);
+    let eb13 = differentiated(sb1[3], tb1[3], vec4f(stats_1.lse.w), vec4f(stats_1.delta.w), bias_1.w + keys_b, (keys_b >= vec4u(see_1.lo.w)) & (keys_b < vec4u(see_1.hi.w)) & vec4<bool>(i + 7u < seers.y), c, scale);
+    tb1 = transpose(mat4x4f(eb10.w, eb11.w, eb12.w, eb13.w));
+    sb1 = transpose(mat4x4f(eb10.ds, eb11.ds, eb12.ds, eb13.ds));
+    for (var d = 0u; d < cols; d++) {
+      let x0 = mat4x4f(q4[q0.x + d], q4[q0.y + d], q4[q0.z + d], q4[q0.w + d]);
+      let y0 = mat4x4f(do_at(do0.x, d), do_at(do0.y, d), do_at(do0.z, d), do_at(do0.w, d));
+      let x1 = mat4x4f(q4[q1.x + d], q4[q1.y + d], q4[q1.z + d], q4[q1.w + d]);
+      let y1 = mat4x4f(do_at(do1.x, d), do_at(do1.y, d), do_at(do1.z, d), do_at(do1.w, d));
+      let gka = mat4x4f(dk4[ka.x + d], dk4[ka.y + d], dk4[ka.z + d], dk4[ka.w + d]) + x0 * sa0 + x1 * sa1;
+      let gva = mat4x4f(dv4[ka.x + d], dv4[ka.y + d], dv4[ka.z + d], dv4[ka.w + d]) + y0 * ta0 + y1 * ta1;
+      let gkb = mat4x4f(dk4[kb.x + d], dk4[kb.y + d], dk4[kb.z + d], dk4[kb.w + d]) + x0 * sb0 + x1 * sb1;
+      let gvb = mat4x4f(dv4[kb.x + d], dv4[kb.y + d], dv4[kb.z + d], dv4[kb.w + d]) + y0 * tb0 + y1 * tb1;
+      dk4[ka.x + d] = gka[0];
+      dv4[ka.x + d] = gva[0];
+      dk4[ka.y + d] = gka[1];
+      dv4[ka.y + d] = gva[1];
+      dk4[ka.z + d] = gka[2];
+      dv4[ka.z + d] = gva[2];
+      dk4[ka.w + d] = gka[3];
+      dv4[ka.w + d] = gva[3];
+      dk4[kb.x + d] = gkb[0];
+      dv4[kb.x + d] = gvb[0];
+      dk4[kb.y + d] = gkb[1];
+      dv4[kb.y + d] = gvb[1];
+      dk4[kb.z + d] = gkb[2];
+      dv4[kb.z + d] = gvb[2];
+      dk4[kb.w + d] = gkb[3];
+      dv4[kb.w + d] = gvb[3];
+    }
+  }
+}

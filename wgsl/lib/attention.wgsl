@@ -83,3 +83,22 @@ fn capped_4(t: mat4x4f, c: Score) -> mat4x4f {
 fn columns_times(a: mat4x4f, factor: vec4f) -> mat4x4f {
   return mat4x4f(a[0] * factor.x, a[1] * factor.y, a[2] * factor.z, a[3] * factor.w);
 }
+
+// What decides which keys a query sees.
+struct View { S: u32, T: u32, causal: u32, window: u32 }
+
+// The keys that four rows see, from lo up to hi.
+struct Seen { lo: vec4u, hi: vec4u }
+
+fn seen_by(rows: vec4u, view: View) -> Seen {
+  let i = rows % view.S;
+  let x = keys_of(i.x, view.S, view.T, view.causal, view.window);
+  let y = keys_of(i.y, view.S, view.T, view.causal, view.window);
+  let z = keys_of(i.z, view.S, view.T, view.causal, view.window);
+  let w = keys_of(i.w, view.S, view.T, view.causal, view.window);
+  return Seen(vec4u(x.x, y.x, z.x, w.x), vec4u(x.y, y.y, z.y, w.y));
+}
+
+fn sees(s: Seen, j: u32) -> vec4<bool> {
+  return (vec4u(j) >= s.lo) & (vec4u(j) < s.hi);
+}
