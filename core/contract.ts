@@ -38,16 +38,24 @@ export interface Arg<N extends string = string, R extends Role = Role> {
   readonly role: R;
   readonly shape: string | ((p: Params) => string);
   readonly dtype: Dtype;
+  /** Its elements count along this extent: from 0 up to less than it. A checked backend looks. */
+  readonly index?: string;
 }
 
 type ShapeSpec = Arg["shape"];
 const arg =
   <R extends Role>(role: R) =>
-  <const N extends string>(name: N, shape: ShapeSpec, dtype: Dtype = "f32"): Arg<N, R> => ({
+  <const N extends string>(
+    name: N,
+    shape: ShapeSpec,
+    dtype: Dtype = "f32",
+    more: { readonly index?: string } = {},
+  ): Arg<N, R> => ({
     name,
     role,
     shape,
     dtype,
+    ...more,
   });
 
 export const out = /* @__PURE__ */ arg("out");
@@ -163,6 +171,15 @@ export interface Spec {
   /** Emits the cotangents of the inputs through other kernels; see `Vjp`. */
   readonly vjp?: (g: Vjp) => void;
   readonly cost: (d: Dims, p: Params) => Cost;
+  /**
+   * Extents along which the work falls into independent calls, in order of preference: what WebGPU
+   * does where a tensor is over the limit of a binding. An `acc` output without the extent is a sum
+   * over it. "N A B": cut along N, together with those of A and B that are as long; a shorter one
+   * repeats along it.
+   */
+  readonly cut?: (d: Dims, p: Params) => readonly string[];
+  /** The params of the part that starts at `start`; default the same. */
+  readonly shift?: (p: Params, start: number) => Params;
   readonly webgpu?: readonly WebgpuVariant[];
   readonly wasm?: WasmSpec;
 }
@@ -414,16 +431,29 @@ function decodeParams(
   return { params, raw };
 }
 
-/**
- * Checks everything, allocates missing outputs, launches, records. With `loose`, outputs may have
- * another shape of the right size: gradients take the shape of the input they belong to.
- */
+/** Checks everything, allocates missing outputs, launches, records; `loose` as in `prepare`. */
 export function invoke(
   spec: Spec,
   given: (Tensor | undefined)[],
   options: Params,
   loose = false,
 ): Call {
+  const [backend, call] = prepare(spec, given, options, loose);
+  launch(backend, call);
+  recordOnTapes(call);
+  return call;
+}
+
+/**
+ * A checked call, its missing outputs allocated. With `loose`, outputs may have another shape of the
+ * right size: gradients take the shape of the input they belong to.
+ */
+export function prepare(
+  spec: Spec,
+  given: (Tensor | undefined)[],
+  options: Params,
+  loose = false,
+): [Backend, Call] {
   const { params, raw } = decodeParams(spec, options);
   const d: Dims = {};
   const runs: Runs = {};
@@ -536,16 +566,14 @@ export function invoke(
     if (output) params[name] = value instanceof Scalar ? value.value : value;
     return { type, value };
   });
-  const call: Call = { spec, tensors, dims: d, params, extents, scalars };
-  launch(backend, call);
-  recordOnTapes(call);
-  return call;
+  return [backend, { spec, tensors, dims: d, params, extents, scalars }];
 }
 
 /** Runs a call now and notes it for an open capture. */
 export function launch(backend: Backend, call: Call): void {
   const capture = activeCapture(backend);
   if (capture?.note(call) === "skip") return;
+  if (backend.checked) backend.checkIndices(call);
   backend.dispatch(call);
 }
 
