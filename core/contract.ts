@@ -2,6 +2,7 @@ import type { Backend } from "./backend.ts";
 import { activeCapture } from "./capture-state.ts";
 import { MemoryError, ShapeError, ValueError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
+import { type Dims, expected, match, parseShape, type Runs, tuple } from "./shape-text.ts";
 import { recordOnTapes } from "./tape-state.ts";
 import {
   type Dtype,
@@ -14,10 +15,6 @@ import {
 } from "./tensor.ts";
 import type { Capabilities } from "./webgpu-variant.ts";
 
-/** Extents by letter, e.g. {M: 64, N: 128}. A run `*B` has the product of its axes under `B`. */
-export type Dims = Record<string, number>;
-/** The axes behind each run letter, e.g. {B: [2, 3]}. */
-export type Runs = Record<string, number[]>;
 /** Decoded params: numbers, and for a choice its string. */
 // biome-ignore lint/suspicious/noExplicitAny: params differ by kernel; each kernel reads its own
 export type Params = Record<string, any>;
@@ -178,8 +175,8 @@ export interface Spec {
    * repeats along it.
    */
   readonly cut?: (d: Dims, p: Params) => readonly string[];
-  /** The params of the part that starts at `start`; default the same. */
-  readonly shift?: (p: Params, start: number) => Params;
+  /** The params of the part of an extent that starts at `start`; default the same. */
+  readonly part?: (p: Params, along: string, start: number, length: number) => Params;
   readonly webgpu?: readonly WebgpuVariant[];
   readonly wasm?: WasmSpec;
 }
@@ -261,20 +258,6 @@ export function linear(n: number, workgroup = 64): [number, number] {
 
 // ---- shapes ---------------------------------------------------------------------------------
 
-const parsed = new Map<string, { run: string | undefined; axes: string[] }>();
-
-/** "*B M N" -> a run of leading axes B, then M and N. Numbers stand for themselves. */
-function parseShape(text: string) {
-  let s = parsed.get(text);
-  if (!s) {
-    const tokens = text.split(" ").filter((t) => t);
-    const run = tokens[0]?.startsWith("*") ? tokens.shift()?.slice(1) : undefined;
-    s = { run, axes: tokens };
-    parsed.set(text, s);
-  }
-  return s;
-}
-
 const shapeText = (a: Arg, p: Params): string =>
   typeof a.shape === "string" ? a.shape : a.shape(p);
 
@@ -332,42 +315,6 @@ export const betaName = (spec: Spec, output: string): string =>
   (scalarNames(spec).find((s) => s.output === output) as ScalarName).name;
 
 export const hasOptional = (spec: Spec): boolean => spec.args.some((a) => a.role === "opt");
-
-const tuple = (s: readonly (string | number)[]): string => `(${s.join(",")})`;
-
-/** What the contract asks of one argument, with the extents known so far filled in. */
-function expected(text: string, d: Dims, runs: Runs): string {
-  const { run, axes } = parseShape(text);
-  const names = [...(run ? [`*${run}`] : []), ...axes];
-  const known = [
-    ...(run ? (runs[run] ?? [`*${run}`]) : []),
-    ...axes.map((t) => (/^\d+$/.test(t) ? t : (d[t] ?? t))),
-  ];
-  const [named, filled] = [tuple(names), tuple(known)];
-  return named === filled ? named : `${named}=${filled}`;
-}
-
-/** Matches a shape against its text, binding letters that are still free. False: does not fit. */
-function match(text: string, shape: Shape, d: Dims, runs: Runs): boolean {
-  const { run, axes } = parseShape(text);
-  const lead = shape.length - axes.length;
-  if (lead < 0 || (lead > 0 && !run)) return false;
-  const bound: [string, number][] = [];
-  for (let i = 0; i < axes.length; i++) {
-    const t = axes[i];
-    const want = /^\d+$/.test(t) ? Number(t) : (d[t] ?? bound.find(([k]) => k === t)?.[1]);
-    if (want === undefined) bound.push([t, shape[lead + i]]);
-    else if (want !== shape[lead + i]) return false;
-  }
-  if (run) {
-    const axesOfRun = shape.slice(0, lead);
-    if (runs[run] && !sameShape(runs[run], axesOfRun)) return false;
-    runs[run] = axesOfRun;
-    d[run] = sizeOf(axesOfRun);
-  }
-  for (const [k, v] of bound) d[k] = v;
-  return true;
-}
 
 /** The shape of an argument when all extents are known. */
 export function shapeOf(a: Arg, d: Dims, runs: Runs, p: Params): number[] {
@@ -721,4 +668,4 @@ export function resolveCase(spec: Spec, c: Case): { dims: Dims; runs: Runs; para
   return { dims, runs, params };
 }
 
-export type { Dtype, TypedArray };
+export type { Dims, Dtype, Runs, TypedArray };

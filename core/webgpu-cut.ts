@@ -18,6 +18,7 @@ export interface Cut {
 export interface CutPlan {
   /** By argument; undefined: bound whole. */
   readonly cuts: readonly (Cut | undefined)[];
+  readonly extent: string;
   readonly length: number;
   /** Units a part has at most. */
   readonly chunk: number;
@@ -74,7 +75,7 @@ function along(call: Call, letters: readonly string[], limit: number): CutPlan |
       multiple = leastCommonMultiple(multiple, ALIGN / greatestCommonDivisor(ALIGN, inner));
   }
   const chunk = most >= length ? length : most - (most % multiple);
-  return chunk > 0 ? { cuts, length, chunk, period } : undefined;
+  return chunk > 0 ? { cuts, extent: letters[0], length, chunk, period } : undefined;
 }
 
 const extent = (axis: string, { dims }: Call): number =>

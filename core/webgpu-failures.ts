@@ -15,27 +15,29 @@ export class Failures {
 
   /**
    * Runs `work` inside error scopes of these kinds. `fail` hears of an error, in the words of
-   * `explain`, before anybody can read a result.
+   * `explain`, before anybody can read a result; `settled` when there is no more to come.
    */
   watch<T>(
     kinds: readonly GPUErrorFilter[],
     explain: (e: GPUError) => TilegradError | Promise<TilegradError>,
     work: () => T,
     fail: (e: TilegradError) => void,
+    settled: () => void = () => {},
   ): T {
     for (const kind of kinds) this.#device.pushErrorScope(kind);
     try {
       return work();
     } finally {
-      for (const _ of kinds) this.#expect(explain, fail);
+      for (const _ of kinds) this.#expect(explain, fail, settled);
     }
   }
 
   #expect(
     explain: (e: GPUError) => TilegradError | Promise<TilegradError>,
     fail: (e: TilegradError) => void,
+    settled: () => void,
   ): void {
-    const settled = this.#device
+    const pending = this.#device
       .popErrorScope()
       .then(async (error) => {
         if (!error) return;
@@ -45,8 +47,11 @@ export class Failures {
       })
       // The device is gone, which `lost` says better.
       .catch(() => {})
-      .finally(() => this.#pending.delete(settled));
-    this.#pending.add(settled);
+      .finally(() => {
+        this.#pending.delete(pending);
+        settled();
+      });
+    this.#pending.add(pending);
   }
 
   add(e: TilegradError): void {
@@ -58,11 +63,11 @@ export class Failures {
     while (this.#pending.size) await Promise.all(this.#pending);
   }
 
-  /** Throws the first error that nobody was told of; the rest are its consequences. */
-  raise(): void {
-    const [first] = this.#undelivered;
-    this.#undelivered = [];
-    if (first) throw first;
+  /** Throws this error, or else the first that nobody was told of; what came after is its consequence. */
+  raise(e: TilegradError | undefined = this.#undelivered[0]): void {
+    const at = this.#undelivered.indexOf(e as TilegradError);
+    if (at >= 0) this.#undelivered.length = at;
+    if (e) throw e;
   }
 }
 

@@ -23,8 +23,6 @@ export class GpuMemory {
   /** What the host can write again on another device: its bytes, or zeros. */
   hostCopy: Uint8Array<ArrayBuffer> | "zeros" | undefined;
   checkpoint: Uint8Array<ArrayBuffer> | undefined;
-  /** The submission that wrote it last. */
-  writer = 0;
 
   constructor(buffer: GPUBuffer, bytes: number, foreign = false) {
     this.buffer = buffer;
@@ -33,16 +31,15 @@ export class GpuMemory {
   }
 
   /** Notes a write by a kernel, which also makes good what had failed. */
-  written(writer: number): void {
-    this.writer = writer;
+  written(): void {
     this.hostCopy = undefined;
     if (this.failure && !this.void) this.failure = undefined;
   }
 
   /** Notes a write by the host, whose copy is kept where all of the content is known. */
-  uploaded(writer: number, t: Tensor, copy: Uint8Array<ArrayBuffer> | "zeros" | undefined): void {
+  uploaded(t: Tensor, copy: Uint8Array<ArrayBuffer> | "zeros" | undefined): void {
     const before = this.hostCopy;
-    this.written(writer);
+    this.written();
     if (!copy) return;
     if (t.byteOffset === 0 && t.byteLength === t.storage.used) this.hostCopy = copy;
     else if (before && copy !== "zeros") {
@@ -123,7 +120,12 @@ export class MemoryPool {
 
   /** A buffer that is no tensor. */
   buffer(size: number, usage: GPUBufferUsageFlags): GPUBuffer {
-    const b = this.#device.createBuffer({ size, usage });
+    const b = this.#failures.watch(
+      ["validation", "out-of-memory"],
+      (e) => typedError(e, `a buffer of ${size} bytes`),
+      () => this.#device.createBuffer({ size, usage }),
+      () => {},
+    );
     this.#others.add(b);
     return b;
   }
@@ -144,11 +146,6 @@ export class MemoryPool {
   giveStaging(b: GPUBuffer): void {
     this.#staging.push(b);
     if (this.#staging.length > 16) this.destroy(this.#staging.shift() as GPUBuffer);
-  }
-
-  /** What this submission and those after it have written is no result. */
-  poison(since: number, e: TilegradError): void {
-    for (const m of this.#used) if (m.writer >= since) m.failure ??= e;
   }
 
   /** Puts buffers of this device under what the lost device's pool had in use. */

@@ -60,7 +60,7 @@ export class Pipelines {
         try {
           pipeline = await this.#device.createComputePipelineAsync(descriptor);
         } catch (e) {
-          throw await this.fault(spec, variant, (e as Error).message);
+          throw await this.fault(spec, variant, (e as Error).message, "compile");
         }
         if (!this.#cached(spec, pass)) this.#keep(spec, pass, layout, pipeline).proven = true;
       }),
@@ -73,14 +73,20 @@ export class Pipelines {
       for (const v of spec.webgpu ?? []) if (passes.has(v)) yield [spec, v];
   }
 
-  /** Why a variant does not compile, in the words of the device about its text. */
-  async fault(spec: Spec, variant: WebgpuVariant, message: string): Promise<BackendError> {
+  /** Why a variant does not run, first of all in the words of the device about its text. */
+  async fault(
+    spec: Spec,
+    variant: WebgpuVariant,
+    message: string,
+    code: "compile" | "validation",
+  ): Promise<BackendError> {
     const { messages } = await this.#module(textOf(variant)).getCompilationInfo();
     const m = messages.find((x) => x.type === "error");
     const why = m
       ? `${sourceLine(textOf(variant), m.lineNum)}: ${m.message}`
       : `${entryOf(spec, variant)}: ${message.trim()}`;
-    return new BackendError("compile", why, spec.name);
+    for (const pass of passesOf(variant)) this.#compiled.get(spec)?.delete(pass);
+    return new BackendError(m ? "compile" : code, why, spec.name);
   }
 
   #cached(spec: Spec, pass: WebgpuPass): Pipeline | undefined {

@@ -26,6 +26,7 @@ import { dispatchCheck, type IndexCheck, slotsOf } from "./webgpu-check.ts";
 import { optionsOf, partShape, planCut } from "./webgpu-cut.ts";
 import { requestDevice, type WebgpuOptions } from "./webgpu-device.ts";
 import { Failures, typedError } from "./webgpu-failures.ts";
+import { type Event, Journal, nameAll } from "./webgpu-journal.ts";
 import { GpuMemory, MemoryPool, Usage } from "./webgpu-memory.ts";
 import { isWritten, type Pipeline, Pipelines } from "./webgpu-pipelines.ts";
 import { type Capabilities, chooseVariant, passesOf } from "./webgpu-variant.ts";
@@ -75,10 +76,9 @@ export class WebgpuBackend extends Backend {
   #slots = 0;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
-  /** Kernels of the open submission, for the text of an error. */
-  #batch: string[] = [];
-  /** Counts submissions, the open one included: tells which of them wrote a buffer. */
-  #serial = 1;
+  /** What the open submission is to do. */
+  #batch: Event[] = [];
+  readonly #journal = new Journal();
   #flushQueued = false;
 
   constructor(device: GPUDevice, ownsDevice: boolean, options: WebgpuOptions = {}) {
@@ -188,14 +188,16 @@ export class WebgpuBackend extends Backend {
     const m = this.#memory(t);
     this.#device.queue.writeBuffer(m.buffer, t.byteOffset, bytes);
     const keep = this.#options.hostCopies === true || t.storage.pinned === true;
-    m.uploaded(this.#serial, t, keep ? bytes : undefined);
+    m.uploaded(t, keep ? bytes : undefined);
+    this.#batch.push({ host: m });
   }
 
   protected clear(t: Tensor): void {
     if (t.size === 0) return;
     const m = this.#memory(t);
     this.#endPass().clearBuffer(m.buffer, t.byteOffset, t.byteLength);
-    m.uploaded(this.#serial, t, "zeros");
+    m.uploaded(t, "zeros");
+    this.#batch.push({ host: m });
     this.#queueFlush();
   }
 
@@ -203,7 +205,8 @@ export class WebgpuBackend extends Backend {
     if (dst.size === 0) return;
     this.#memory(src).assertValid();
     this.#encodeCopy(this.#endPass(), dst, src);
-    this.#memory(dst).written(this.#serial);
+    this.#memory(dst).written();
+    this.#batch.push({ dst, src });
     this.#queueFlush();
   }
 
@@ -221,32 +224,47 @@ export class WebgpuBackend extends Backend {
     const type = hostArrays[t.dtype];
     if (t.size === 0) return new type(0);
     const m = this.#memory(t);
-    m.assertValid();
+    if (m.failure) this.#failures.raise(m.failure);
     const data = await this.#download(m, t.byteOffset, t.byteLength);
+    await this.#raiseChecks();
     return new type(data);
   }
 
   /** The bytes as they are when the work so far is done. Rejects where that work failed. */
   async #download(m: GpuMemory, offset: number, bytes: number): Promise<ArrayBuffer> {
     const pool = this.#pool;
-    const staging = pool.staging(this.roundUp(bytes));
-    this.#endPass().copyBufferToBuffer(m.buffer, offset, staging, 0, bytes);
+    const device = this.#device;
+    const failures = this.#failures;
     this.#submit();
-    try {
-      await staging.mapAsync(MAP_READ, 0, bytes);
-    } catch (e) {
+    const staging = pool.staging(this.roundUp(bytes));
+    // Its errors are the read's own, and come out of it: never zeros.
+    device.pushErrorScope("validation");
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(m.buffer, offset, staging, 0, bytes);
+    device.queue.submit([encoder.finish()]);
+    const mapping = staging.mapAsync(MAP_READ, 0, bytes).then(
+      () => undefined,
+      (e: Error) => e.message,
+    );
+    const refused = device.popErrorScope().then(
+      (e) => e?.message,
+      () => undefined,
+    );
+    const wrong = (await mapping) ?? (await refused);
+    await failures.settle();
+    if (wrong !== undefined) {
       pool.destroy(staging);
-      // Give `lost` the turn it needs to say why; never return zeros.
+      // Gives `lost` the turn it needs to say why.
       await new Promise((r) => setTimeout(r, 0));
-      await this.#failures.settle();
-      if (this.dead) throw this.dead;
-      this.#failures.raise();
-      throw m.failure ?? new BackendError("lost", `webgpu: read failed: ${(e as Error).message}`);
+      this.assertLive();
+      failures.raise(m.failure);
+      throw new BackendError("validation", `webgpu: read failed: ${wrong}`);
     }
     const data = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();
     pool.giveStaging(staging);
-    await this.#raise();
+    if (m.failure) failures.raise(m.failure);
+    this.assertLive();
     return data;
   }
 
@@ -396,16 +414,16 @@ export class WebgpuBackend extends Backend {
     }
     // A text that does not compile takes its whole submission along: it gets one of its own.
     this.#submit();
-    const serial = this.#serial;
-    const pool = this.#pool;
+    const submission = this.#journal.open([call]);
     this.#failures.watch(
       ["validation"],
-      (e) => this.#pipelines.fault(call.spec, variant, e.message),
+      (e) => this.#pipelines.fault(call.spec, variant, e.message, "validation"),
       () => {
         this.#encode(call, variant);
-        this.#submit((_, send) => send());
+        this.#finish();
       },
-      (e) => pool.poison(serial, e),
+      (e) => this.#journal.fail(submission, e),
+      () => this.#journal.close(submission),
     );
   }
 
@@ -428,7 +446,7 @@ export class WebgpuBackend extends Backend {
     }
     // What is recorded runs in order: whoever gets this memory next writes it later.
     if (scratch) this.release(scratch);
-    this.#batch.push(call.spec.name);
+    this.#batch.push(call);
     this.#writes(call);
   }
 
@@ -469,7 +487,7 @@ export class WebgpuBackend extends Backend {
   #writes({ spec, tensors }: Call): void {
     spec.args.forEach((a, i) => {
       const t = tensors[i];
-      if (t && isWritten(a)) this.#memory(t).written(this.#serial);
+      if (t && isWritten(a)) this.#memory(t).written();
     });
   }
 
@@ -510,8 +528,8 @@ export class WebgpuBackend extends Backend {
         // A sum over the extent: the first part starts it, the others add to it.
         if (output && !plan.cuts[at] && start > 0) options[name] = 1;
       }
-      const shifted = call.spec.shift?.(options, start) ?? options;
-      steps.push(prepare(call.spec, given, shifted)[1], ...after);
+      const own = call.spec.part?.(options, plan.extent, start, n) ?? options;
+      steps.push(prepare(call.spec, given, own)[1], ...after);
     }
     return {
       steps,
@@ -542,33 +560,32 @@ export class WebgpuBackend extends Backend {
     });
   }
 
-  #submit(send: (what: () => string, submit: () => void) => void = this.#send): void {
-    if (!this.#encoder) return;
+  #submit(): void {
+    if (this.#encoder) this.#send(this.#batch, () => this.#finish());
+  }
+
+  /** Hands the open encoder over. */
+  #finish(): void {
     const encoder = this.#endPass();
     this.#encoder = undefined;
+    this.#batch = [];
     const { queue } = this.#device;
     if (this.#slots) queue.writeBuffer(this.#ring, 0, this.#ringBytes, 0, this.#slots * SLOT);
     this.#slots = 0;
-    const batch = this.#batch;
-    this.#batch = [];
-    send(
-      () => nameAll(batch),
-      () => queue.submit([encoder.finish()]),
-    );
-    this.#serial++;
+    queue.submit([encoder.finish()]);
   }
 
-  /** A submission; where it fails, nothing that it or what follows has written so far is a result. */
-  readonly #send = (what: () => string, submit: () => void): void => {
-    const serial = this.#serial;
-    const pool = this.#pool;
+  /** A submission that is watched: where it fails, what it was to write holds no result. */
+  #send(events: readonly Event[], submit: () => void): void {
+    const submission = this.#journal.open(events);
     this.#failures.watch(
       ["validation"],
-      (e) => typedError(e, what()),
+      (e) => typedError(e, nameAll(events)),
       submit,
-      (e) => pool.poison(serial, e),
+      (e) => this.#journal.fail(submission, e),
+      () => this.#journal.close(submission),
     );
-  };
+  }
 
   plan(calls: readonly (Call | CopyCall)[]): Plan {
     const plan = new WebgpuPlan(calls, () => this.#buildPlan(calls));
@@ -640,7 +657,6 @@ export class WebgpuBackend extends Backend {
     });
     device.queue.writeBuffer(uniform, 0, bytes);
     const [readList, writeList] = [[...reads], [...writes]];
-    const what = () => `a step of ${nameAll(kernels.map((c) => c.spec.name))}`;
     const encode = () => {
       const encoder = device.createCommandEncoder();
       let pass: GPUComputePassEncoder | undefined;
@@ -668,9 +684,8 @@ export class WebgpuBackend extends Backend {
         for (const m of readList) m.assertValid("a step");
         for (const { call, offset } of dynamic) writeUniforms(view, offset, call);
         if (dynamic.length) device.queue.writeBuffer(uniform, 0, bytes);
-        for (const m of writeList) m.written(this.#serial);
-        this.#send(what, encode);
-        this.#serial++;
+        for (const m of writeList) m.written();
+        this.#send(cut, encode);
       },
       release: () => {
         if (scratch) this.release(scratch);
@@ -810,12 +825,6 @@ class WebgpuPlan {
     this.build = build;
     this.built = build();
   }
-}
-
-/** The kernels of a submission, each once. */
-function nameAll(names: readonly string[]): string {
-  const all = [...new Set(names)];
-  return `${all.slice(0, 8).join(", ")}${all.length > 8 ? ", …" : ""}` || "a copy";
 }
 
 /** Extents, then scalars, 4 bytes each: the fields of the kernel's struct P. */
