@@ -4,15 +4,7 @@ import { MemoryError, ShapeError, ValueError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
 import { type Dims, expected, match, parseShape, type Runs, tuple } from "./shape-text.ts";
 import { recordOnTapes } from "./tape-state.ts";
-import {
-  type Dtype,
-  type Shape,
-  sameShape,
-  sizeOf,
-  Tensor,
-  type TypedArray,
-  track,
-} from "./tensor.ts";
+import { type Dtype, sizeOf, Tensor, type TypedArray, track } from "./tensor.ts";
 import type { Capabilities } from "./webgpu-variant.ts";
 
 /** Decoded params: numbers, and for a choice its string. */
