@@ -5,7 +5,6 @@ import { hasRelaxedSimd, type WasmBackend } from "../core/wasm.ts";
 import { openBackend } from "./support/backends.ts";
 import {
   caseName,
-  expected,
   isOutput,
   mismatch,
   type Problem,
@@ -14,6 +13,7 @@ import {
   suites,
   uniform,
 } from "./support/registry.ts";
+import { verify } from "./support/verify.ts";
 
 // The registry walker: every contract × backend × build × case. Nothing here knows a kernel by name.
 
@@ -29,37 +29,6 @@ const backends: { label: string; open: () => Promise<Backend> }[] = [
 ];
 if (!hasRelaxedSimd()) {
   console.warn("wasm relaxed: not run, this Node has no relaxed SIMD (22 and later have)");
-}
-
-const looser = (tol: { rel: number; abs: number }, beta: number) =>
-  beta === 0 ? tol : { rel: tol.rel, abs: tol.abs + 1e-6 };
-
-async function verify(be: Backend, p: Problem): Promise<void> {
-  const { kernel, tol } = p.suite;
-  const placed = place(be, p);
-  const accumulates = kernel.spec.args.some((a) => a.role === "acc");
-  for (const beta of accumulates ? [0, 1, 0.5] : [0]) {
-    placed.reset(beta === 0);
-    placed.run(beta);
-    const { values, touched } = await placed.results();
-    expect(touched, "guard bands written").toEqual([]);
-    const want = expected(p, beta);
-    for (const [name, w] of want) {
-      const got = values.get(name) as Float32Array;
-      expect(mismatch(got, w, looser(tol, beta)), `${name}, beta ${beta}`).toBeUndefined();
-    }
-    if (beta !== 0) continue;
-    placed.reset(true);
-    placed.run(0);
-    const again = await placed.results();
-    for (const [name, v] of values) {
-      expect(
-        mismatch(again.values.get(name) as Float32Array, v, { rel: 0, abs: 0 }),
-        `${name}, second run`,
-      ).toBeUndefined();
-    }
-  }
-  placed.dispose();
 }
 
 describe.each(backends)("kernels on $label", ({ label, open }) => {
