@@ -11,6 +11,8 @@ import {
   shapeOf,
 } from "../core/contract.ts";
 import type { Tensor, TypedArray } from "../core/tensor.ts";
+import { WebgpuBackend } from "../core/webgpu.ts";
+import { chooseVariant } from "../core/webgpu-variant.ts";
 import { type TimerOptions, time } from "./timer.ts";
 import { inputData, uniform } from "./uniform.ts";
 
@@ -191,11 +193,9 @@ function memoryOf({ spec, tensors }: Call): Memory {
 }
 
 function variantOf(backend: Backend, { spec, dims, params }: Call): string {
-  const symbol =
-    backend.name === "webgpu"
-      ? spec.webgpu?.find((v) => !v.when || v.when(dims, params))?.entry
-      : spec.wasm?.export;
-  return symbol?.split("__")[1] ?? "default";
+  if (backend instanceof WebgpuBackend)
+    return chooseVariant(spec, backend.capabilities, dims, params).name ?? "default";
+  return spec.wasm?.export?.split("__")[1] ?? "default";
 }
 
 /** One text for one problem, however it was asked for. */

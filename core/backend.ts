@@ -22,6 +22,8 @@ export interface CopyCall {
 
 /** A list of calls with everything that can be prepared prepared; `run` repeats them in order. */
 export interface Plan {
+  /** What one run launches: kernels, on WebGPU each of their passes. */
+  readonly dispatches: number;
   run(): void;
   dispose(): void;
 }
@@ -34,7 +36,7 @@ export abstract class Backend {
   abstract readonly name: BackendName;
   /** How it runs: a wasm build, a GPU adapter. Printed by `info` and in bench rows. */
   abstract readonly build: string;
-  /** Kernels launched since the start; a replayed step counts each of its kernels. */
+  /** Launches since the start: kernels, on WebGPU each of their passes; a replayed step counts its own. */
   dispatches = 0;
   /** Storages made since the start. */
   storages = 0;

@@ -42,7 +42,7 @@ export class Step<R> {
   readonly out: R;
   readonly in: Readonly<Record<string, Tensor>>;
   readonly scalar: Readonly<Record<string, Scalar>>;
-  /** Kernels per replay. */
+  /** Launches per replay: kernels, on WebGPU each of their passes. */
   readonly dispatches: number;
   readonly #backend: Backend;
   readonly #plan: Plan;
@@ -56,7 +56,6 @@ export class Step<R> {
     args: StepArgs,
     out: R,
     plan: Plan,
-    dispatches: number,
     outside: readonly Tensor[],
     counters: readonly { scalar: Scalar; by: number }[],
     release: () => void,
@@ -66,7 +65,7 @@ export class Step<R> {
     this.scalar = args.scalar;
     this.out = out;
     this.#plan = plan;
-    this.dispatches = dispatches;
+    this.dispatches = plan.dispatches;
     this.#outside = outside;
     this.#counters = counters;
     this.#release = release;
@@ -218,8 +217,7 @@ export async function capture<R>(
     first.release();
     for (const t of Object.values(inputs)) t.dispose();
   };
-  const kernels = first.calls.filter((c) => "spec" in c).length;
-  return new Step(backend, args, first.result, plan, kernels, [...outside], counters, release);
+  return new Step(backend, args, first.result, plan, [...outside], counters, release);
 }
 
 const tensorsOf = (c: Entry): Tensor[] =>

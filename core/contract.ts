@@ -12,6 +12,7 @@ import {
   type TypedArray,
   track,
 } from "./tensor.ts";
+import type { Capabilities } from "./webgpu-variant.ts";
 
 /** Extents by letter, e.g. {M: 64, N: 128}. A run `*B` has the product of its axes under `B`. */
 export type Dims = Record<string, number>;
@@ -95,17 +96,35 @@ export const nonNegative = [
 
 // ---- specification --------------------------------------------------------------------------
 
-export interface WebgpuVariant {
-  /** Text of wgsl/<stem>.wgsl. */
-  readonly source: string;
-  /** Entry point; default `<name>_f32`. */
+/** A dispatch of a kernel on WebGPU. */
+export interface WebgpuPass {
   readonly entry?: string;
   /** Workgroups to launch. Use `linear(n)` for one thread per element. */
   readonly grid: (d: Dims, p: Params) => readonly number[];
   /** Pipeline-overridable constants. */
   readonly constants?: Record<string, number>;
-  /** First variant whose `when` holds is taken; the last has none. */
+}
+
+/** One way to run a kernel on WebGPU; the first that fits is taken. */
+export interface WebgpuVariant extends WebgpuPass {
+  /** How, right of `__` in the symbol; the plain variant has none. */
+  readonly name?: string;
+  /** Text of wgsl/<stem>.wgsl, or of wgsl/<stem>__<feature>.wgsl where it needs a feature. */
+  readonly source: string;
+  /** Entry point; default `<kernel>_f32[__<name>]`. */
+  readonly entry?: string;
+  /** Replaces the right sides of `const NAME = …;` in the text: register tiles, lengths of arrays. */
+  readonly consts?: Readonly<Record<string, number>>;
+  /** Features of the device without which it does not compile. */
+  readonly requires?: readonly ("shader-f16" | "subgroups")[];
+  /** Where it gives the right result. */
   readonly when?: (d: Dims, p: Params) => boolean;
+  /** Where it is the better choice. */
+  readonly prefer?: (d: Dims, p: Params, c: Capabilities) => boolean;
+  /** Bytes of a scratch buffer, bound after the uniform. */
+  readonly scratch?: (d: Dims, p: Params) => number;
+  /** Further passes over the same bindings, in order. */
+  readonly then?: readonly WebgpuPass[];
 }
 
 export interface WasmSpec {

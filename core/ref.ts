@@ -86,6 +86,7 @@ export class RefBackend extends Backend {
 
   plan(calls: readonly (Call | CopyCall)[]): Plan {
     return {
+      dispatches: calls.filter((c) => "spec" in c).length,
       run: () => {
         for (const c of calls) {
           if ("spec" in c) this.dispatch(c);

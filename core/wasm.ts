@@ -323,9 +323,11 @@ export class WasmBackend extends Backend {
   plan(calls: readonly (Call | CopyCall)[]): Plan {
     const bytes = Math.max(0, ...calls.map((c) => ("spec" in c ? this.#scratchBytes(c) : 0)));
     const scratch = bytes ? this.allocate(bytes * this.threads) : 0;
+    let dispatches = 0;
     const steps = calls.flatMap((c): (() => void)[] => {
       if ("spec" in c) {
         const p = this.#prepare(c, scratch, bytes);
+        if (p) dispatches++;
         return p ? [() => this.#run(p)] : [];
       }
       const dst = this.#pointer(c.dst);
@@ -334,6 +336,7 @@ export class WasmBackend extends Backend {
       return [() => new Uint8Array(this.memory.buffer).copyWithin(dst, src, src + n)];
     });
     return {
+      dispatches,
       run: () => {
         this.assertLive();
         for (let i = 0; i < steps.length; i++) steps[i]();

@@ -1,9 +1,18 @@
 import { Backend, type CopyCall, type Plan } from "./backend.ts";
-import { type Arg, type Call, type Spec, scalarNames, type WebgpuVariant } from "./contract.ts";
+import {
+  type AnyKernel,
+  type Arg,
+  type Call,
+  type Spec,
+  scalarNames,
+  type WebgpuPass,
+  type WebgpuVariant,
+} from "./contract.ts";
 import { BackendError, MemoryError } from "./errors.ts";
 import { isNode } from "./runtime.ts";
 import { Scalar } from "./scalar.ts";
 import { hostArrays, type Tensor, type TypedArray } from "./tensor.ts";
+import { type Capabilities, chooseVariant, entryOf, passesOf, textOf } from "./webgpu-variant.ts";
 
 export interface WebgpuOptions {
   /** Entry to WebGPU; default `navigator.gpu`, in Node that of the npm package `webgpu`. */
@@ -52,7 +61,10 @@ export class WebgpuBackend extends Backend {
   readonly #ownsDevice: boolean;
   readonly #pool = new Map<number, PooledBuffer[]>();
   readonly #all = new Set<GPUBuffer>();
-  readonly #pipelines = new Map<Spec, Map<WebgpuVariant, Pipeline>>();
+  readonly capabilities: Capabilities;
+  readonly #forced = new Map<Spec, WebgpuVariant>();
+  readonly #pipelines = new Map<Spec, Map<WebgpuPass, Pipeline>>();
+  #pipelineIds = 0;
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #absent: PooledBuffer;
@@ -71,6 +83,7 @@ export class WebgpuBackend extends Backend {
     this.device = device;
     this.adapterInfo = info;
     this.#ownsDevice = ownsDevice;
+    this.capabilities = { features: device.features, software: info.isFallbackAdapter };
     this.build =
       [info.vendor, info.architecture, info.description].filter((s) => s).join(" ") ||
       "unknown adapter";
@@ -209,42 +222,49 @@ export class WebgpuBackend extends Backend {
     return spec.webgpu !== undefined;
   }
 
+  /** Takes this variant for the kernel from now on, undefined: the one that fits. For tests and benches. */
+  force({ spec }: AnyKernel, variant: WebgpuVariant | undefined): void {
+    if (variant) this.#forced.set(spec, variant);
+    else this.#forced.delete(spec);
+  }
+
   #variant(call: Call): WebgpuVariant {
-    const variants = call.spec.webgpu ?? [];
+    const forced = this.#forced.get(call.spec);
+    if (forced) return forced;
     let { params } = call;
-    if (variants.length > 1 && call.scalars.some((s) => s.value instanceof Scalar)) {
+    if (call.spec.webgpu?.[1] && call.scalars.some((s) => s.value instanceof Scalar)) {
       // A recording keeps its variant while its scalars move: none may rest on their value.
       params = { ...params };
       scalarNames(call.spec).forEach(({ name }, i) => {
         if (call.scalars[i].value instanceof Scalar) params[name] = Number.NaN;
       });
     }
-    const v = variants.find((w) => !w.when || w.when(call.dims, params));
-    if (!v) throw new BackendError("unsupported", "has no WGSL for these extents", call.spec.name);
-    return v;
+    return chooseVariant(call.spec, this.capabilities, call.dims, params);
   }
 
-  #pipeline(spec: Spec, variant: WebgpuVariant): Pipeline {
+  #pipeline(spec: Spec, variant: WebgpuVariant, pass: WebgpuPass): Pipeline {
+    // Kernels of one family share the objects that describe their variants.
     let perSpec = this.#pipelines.get(spec);
     if (!perSpec) {
       perSpec = new Map();
       this.#pipelines.set(spec, perSpec);
     }
-    let p = perSpec.get(variant);
+    let p = perSpec.get(pass);
     if (!p) {
-      p = this.#compile(spec, variant);
-      perSpec.set(variant, p);
+      p = this.#compile(spec, variant, pass);
+      perSpec.set(pass, p);
     }
     return p;
   }
 
-  #compile(spec: Spec, variant: WebgpuVariant): Pipeline {
+  #compile(spec: Spec, variant: WebgpuVariant, pass: WebgpuPass): Pipeline {
     const { device } = this;
-    const entryPoint = variant.entry ?? `${spec.name}_f32`;
-    let module = this.#modules.get(variant.source);
+    const entryPoint = pass === variant ? entryOf(spec, variant) : (pass.entry as string);
+    const code = textOf(variant);
+    let module = this.#modules.get(code);
     if (!module) {
-      module = device.createShaderModule({ code: variant.source });
-      this.#modules.set(variant.source, module);
+      module = device.createShaderModule({ code });
+      this.#modules.set(code, module);
     }
     const entries: GPUBindGroupLayoutEntry[] = spec.args.map((a, binding) => ({
       binding,
@@ -256,6 +276,13 @@ export class WebgpuBackend extends Backend {
       visibility: STAGE_COMPUTE,
       buffer: { type: "uniform", hasDynamicOffset: true },
     });
+    if (variant.scratch) {
+      entries.push({
+        binding: spec.args.length + 1,
+        visibility: STAGE_COMPUTE,
+        buffer: { type: "storage" },
+      });
+    }
     device.pushErrorScope("validation");
     const layout = device.createBindGroupLayout({ entries });
     const pipeline = device.createComputePipeline({
@@ -264,7 +291,7 @@ export class WebgpuBackend extends Backend {
       compute: {
         module,
         entryPoint,
-        ...(variant.constants ? { constants: variant.constants } : {}),
+        ...(pass.constants ? { constants: pass.constants } : {}),
       },
     });
     const shader = module;
@@ -274,18 +301,20 @@ export class WebgpuBackend extends Backend {
       const m = info.messages.find((x) => x.type === "error");
       this.#failure = new BackendError(
         "compile",
-        m ? `${sourceLine(variant.source, m.lineNum)}: ${m.message}` : error.message,
+        m ? `${sourceLine(code, m.lineNum)}: ${m.message}` : error.message,
         spec.name,
       );
     });
-    return {
-      pipeline,
-      layout,
-      id: this.#pipelines.size * 1000 + (this.#pipelines.get(spec)?.size ?? 0),
-    };
+    return { pipeline, layout, id: this.#pipelineIds++ };
   }
 
-  #bindGroup(p: Pipeline, call: Call, uniform: GPUBuffer, key: string): GPUBindGroup {
+  #bindGroup(
+    p: Pipeline,
+    call: Call,
+    uniform: GPUBuffer,
+    scratch: PooledBuffer | undefined,
+    key: string,
+  ): GPUBindGroup {
     const entries: GPUBindGroupEntry[] = [];
     let id = `${key}:${p.id}`;
     call.tensors.forEach((t, binding) => {
@@ -295,9 +324,12 @@ export class WebgpuBackend extends Backend {
       id += `|${b.id},${offset},${size}`;
       entries.push({ binding, resource: { buffer: b.buffer, offset, size } });
     });
+    if (scratch) id += `|${scratch.id}`;
     let group = this.#bindGroups.get(id);
     if (!group) {
-      entries.push({ binding: call.tensors.length, resource: { buffer: uniform, size: SLOT } });
+      const binding = call.tensors.length;
+      entries.push({ binding, resource: { buffer: uniform, size: SLOT } });
+      if (scratch) entries.push({ binding: binding + 1, resource: { buffer: scratch.buffer } });
       group = this.device.createBindGroup({ layout: p.layout, entries });
       // Bounded: a program with ever new shapes must not keep a group for each.
       if (this.#bindGroups.size >= 4096) this.#bindGroups.clear();
@@ -310,18 +342,24 @@ export class WebgpuBackend extends Backend {
 
   dispatch(call: Call): void {
     const variant = this.#variant(call);
-    const p = this.#pipeline(call.spec, variant);
-    const [x, y = 1, z = 1] = variant.grid(call.dims, call.params);
-    if (x * y * z === 0) return;
+    const bytes = this.roundUp(variant.scratch?.(call.dims, call.params) ?? 0);
+    const scratch = variant.scratch && this.allocate(bytes);
     if (this.#slots === RING_SLOTS) this.#submit();
     const offset = this.#slots++ * SLOT;
     writeUniforms(this.#ringView, offset, call);
-    const group = this.#bindGroup(p, call, this.#ring, "ring");
-    this.#pass ??= this.#open().beginComputePass();
-    this.#pass.setPipeline(p.pipeline);
-    this.#pass.setBindGroup(0, group, [offset]);
-    this.#pass.dispatchWorkgroups(x, y, z);
-    this.dispatches++;
+    for (const pass of passesOf(variant)) {
+      const [x, y = 1, z = 1] = pass.grid(call.dims, call.params);
+      if (x * y * z === 0) continue;
+      const p = this.#pipeline(call.spec, variant, pass);
+      const group = this.#bindGroup(p, call, this.#ring, scratch, "ring");
+      this.#pass ??= this.#open().beginComputePass();
+      this.#pass.setPipeline(p.pipeline);
+      this.#pass.setBindGroup(0, group, [offset]);
+      this.#pass.dispatchWorkgroups(x, y, z);
+      this.dispatches++;
+    }
+    // What is recorded runs in order: whoever gets this memory next writes it later.
+    if (scratch) this.release(scratch, bytes);
     if (this.#slots % MAX_PENDING === 0) this.#submit();
     else this.#queueFlush();
   }
@@ -374,28 +412,32 @@ export class WebgpuBackend extends Backend {
           y: number;
           z: number;
         };
+    let dispatches = 0;
+    const scratches: { handle: PooledBuffer; bytes: number }[] = [];
     const steps = calls.flatMap((c): Step[] => {
       if (!("spec" in c)) return [c];
       const variant = this.#variant(c);
-      const p = this.#pipeline(c.spec, variant);
-      const [x, y = 1, z = 1] = variant.grid(c.dims, c.params);
-      if (x * y * z === 0) return [];
+      let scratch: PooledBuffer | undefined;
+      if (variant.scratch) {
+        const size = this.roundUp(variant.scratch(c.dims, c.params));
+        scratch = this.allocate(size);
+        scratches.push({ handle: scratch, bytes: size });
+      }
       const offset = slot++ * SLOT;
       writeUniforms(view, offset, c);
       if (c.scalars.some((s) => s.value instanceof Scalar)) dynamic.push({ call: c, offset });
-      return [
-        {
-          pipeline: p.pipeline,
-          group: this.#bindGroup(p, c, uniform, "plan"),
-          offsets: [offset],
-          x,
-          y,
-          z,
-        },
-      ];
+      return passesOf(variant).flatMap((pass): Step[] => {
+        const [x, y = 1, z = 1] = pass.grid(c.dims, c.params);
+        if (x * y * z === 0) return [];
+        const p = this.#pipeline(c.spec, variant, pass);
+        const group = this.#bindGroup(p, c, uniform, scratch, "plan");
+        dispatches++;
+        return [{ pipeline: p.pipeline, group, offsets: [offset], x, y, z }];
+      });
     });
     this.device.queue.writeBuffer(uniform, 0, bytes);
     return {
+      dispatches,
       run: () => {
         this.assertLive();
         this.#submit();
@@ -417,9 +459,10 @@ export class WebgpuBackend extends Backend {
         }
         pass?.end();
         this.device.queue.submit([encoder.finish()]);
-        this.dispatches += slot;
+        this.dispatches += dispatches;
       },
       dispose: () => {
+        for (const { handle, bytes } of scratches) this.release(handle, bytes);
         this.#all.delete(uniform);
         uniform.destroy();
       },

@@ -100,10 +100,10 @@ export const matmul = /* @__PURE__ */ defineKernel({
   }),
   webgpu: [
     {
+      name: "small",
       source,
-      entry: "matmul_small_f32",
       grid: ({ B, M, N }) => linear(B * M * N),
-      when: ({ B, M, N, K }) => B * M * N * K <= SMALL,
+      prefer: ({ B, M, N, K }) => B * M * N * K <= SMALL,
     },
     { source, grid: ({ B, M, N }) => linear(B * Math.ceil(M / 4) * Math.ceil(N / 4)) },
   ],

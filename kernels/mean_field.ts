@@ -44,8 +44,8 @@ const pipelines = (grid: WebgpuVariant["grid"]): WebgpuVariant[] => [
   { source, grid, constants: { RESPONSE: 0 }, when: (_d, p) => p.model === "ideal" },
   { source, grid, constants: { RESPONSE: 1 }, when: (_d, p) => p.model === "linear" },
   { source, grid, constants: { RESPONSE: 3 }, when: (_d, p) => p.model === "exponential" },
-  { source, grid, constants: { RESPONSE: 4 }, when: (_d, p) => p.g === 2 },
-  { source, grid, constants: { RESPONSE: 2 } },
+  { source, grid, constants: { RESPONSE: 4 }, when: (_d, p) => p.model === "power" && p.g === 2 },
+  { source, grid, constants: { RESPONSE: 2 }, when: (_d, p) => p.model === "power" },
 ];
 
 const move = (w: number, dw: number, p: Params): number =>

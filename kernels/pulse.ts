@@ -156,7 +156,7 @@ const pipelines = (grid: WebgpuVariant["grid"]): WebgpuVariant[] => [
   { source, grid, constants: { MODEL: 1, NOISE: 1 }, when: (_d, p) => p.model === "power" },
   { source, grid, constants: { MODEL: 2, NOISE: 1 }, when: (_d, p) => p.model === "exp_step" },
   { source, grid, constants: { MODEL: 4, NOISE: 1 }, when: (_d, p) => p.model === "piecewise" },
-  { source, grid, constants: { MODEL: 3, NOISE: 1 } },
+  { source, grid, constants: { MODEL: 3, NOISE: 1 }, when: (_d, p) => p.model === "exponential" },
 ];
 
 /**

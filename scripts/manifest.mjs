@@ -8,11 +8,12 @@ import { pathToFileURL } from "node:url";
  * @typedef {import("../core/contract.ts").Spec} Spec
  * @typedef {import("../core/contract.ts").Suite} Suite
  * @typedef {import("../core/contract.ts").Params} Params
- * @typedef {(d: Record<string, number>, p: Params) => unknown} Formula
+ * @typedef {import("../core/webgpu-variant.ts").Capabilities} Capabilities
+ * @typedef {(d: Record<string, number>, p: Params, c: Capabilities) => unknown} Formula
  */
 
 /** Counts up when the order or the meaning of parameters changes. */
-const ABI = 1;
+const ABI = 2;
 
 const CONVENTIONS = [
   "Tensors are contiguous, row-major, 4 bytes an element. A shape lists extents by letter; '*R' is any number of leading axes, whose product is the extent R.",
@@ -20,7 +21,7 @@ const CONVENTIONS = [
   "Order of parameters everywhere: args, extents, present, scalars. 'present' exists where there are opt args: bit i says that the i-th of them is given.",
   "A scalar with choices takes the index of the choice.",
   "wasm: pointers are byte offsets into the memory, 16-byte aligned, 0 for an opt arg left out; addresses below heapBase belong to the module. A call runs the tiles [lo, hi) of 'tiles' many; tiles write disjoint memory, so threads may share them, each with 'scratchBytes' bytes of its own at 'scratch'.",
-  "WGSL: group 0, bindings as listed, a small dummy buffer for an opt arg left out. Bind sub-ranges, or whole buffers of exactly the tensor's size. 'grid' is the number of workgroups in x, y, z; launch nothing when one is 0. Of several variants the first whose 'when' holds applies.",
+  "WGSL: group 0, bindings as listed, a small dummy buffer for an opt arg left out. Bind sub-ranges, or whole buffers of exactly the tensor's size. 'grid' is the number of workgroups in x, y, z; launch nothing when one is 0. Of several variants the first applies whose 'requires' the device has and whose 'when' and 'prefer' hold; 'when' says where it is right, 'prefer' where it is faster, c.software being true on a CPU. 'consts' replace the right sides of the constants of those names in the text; a variant with 'requires' wants `enable f16;` or `enable subgroups;` in front of it. Passes run in order, with the same bindings.",
   "Formulas are JavaScript expressions over the extents d and the scalars p (a choice as its name); every example gives their values for one shape, to check a translation against.",
 ];
 
@@ -28,6 +29,8 @@ const CONVENTIONS = [
 export async function manifest(dist) {
   const load = (/** @type {string} */ path) => import(pathToFileURL(join(dist, path)).href);
   const contract = await load("core/contract.js");
+  /** @type {typeof import("../core/webgpu-variant.ts")} */
+  const webgpu = await load("core/webgpu-variant.js");
   const exported = Object.values(await load("kernels/index.js"));
   /** @type {Spec[]} */
   const specs = [...new Set(exported.filter(contract.isKernel).map(({ spec }) => spec))];
@@ -83,9 +86,10 @@ export async function manifest(dist) {
         if (!file) throw new Error(`${spec.name}: its WGSL is the text of no file in wgsl/`);
         return {
           file,
-          entry: variant.entry ?? `${spec.name}_f32`,
+          consts: variant.consts,
+          requires: variant.requires,
           when: formula(variant.when),
-          constants: variant.constants,
+          prefer: formula(variant.prefer),
           bindings: spec.args.map(({ name, role, dtype }, binding) => ({
             binding,
             name,
@@ -97,7 +101,15 @@ export async function manifest(dist) {
             bytes: Math.ceil((4 * words.length) / 16) * 16,
             fields: words.map((word, i) => ({ ...word, offset: 4 * i })),
           },
-          grid: formula(variant.grid),
+          scratch: variant.scratch && {
+            binding: spec.args.length + 1,
+            bytes: formula(variant.scratch),
+          },
+          passes: webgpu.passesOf(variant).map((pass, i) => ({
+            entry: i ? pass.entry : webgpu.entryOf(spec, variant),
+            constants: pass.constants,
+            grid: formula(pass.grid),
+          })),
         };
       }),
       examples: samples.slice(0, 3).map(({ dims, params }) => ({
@@ -105,7 +117,9 @@ export async function manifest(dist) {
         scalars: params,
         tiles: spec.wasm && (spec.wasm.tiles?.(dims, params) ?? 1),
         scratchBytes: spec.wasm?.scratch?.(dims, params),
-        grid: spec.webgpu?.map((variant) => variant.grid(dims, params)),
+        grids: spec.webgpu?.map((variant) =>
+          webgpu.passesOf(variant).map((pass) => pass.grid(dims, params)),
+        ),
       })),
     };
   });
@@ -171,8 +185,11 @@ function formulaText(spec, f, home, samples, linear) {
   try {
     const copy = new Function("linear", `return (${text});`)(linear);
     for (const { dims, params } of samples) {
-      const [got, want] = [copy(dims, params), f(dims, params)].map((v) => JSON.stringify(v));
-      if (got !== want) throw new Error(`gives ${got} instead of ${want}`);
+      for (const software of [true, false]) {
+        const c = { software, features: new Set(["subgroups"]) };
+        const [got, want] = [copy, f].map((g) => JSON.stringify(g(dims, params, c)));
+        if (got !== want) throw new Error(`gives ${got} instead of ${want}`);
+      }
     }
   } catch (error) {
     throw new Error(

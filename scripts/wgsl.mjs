@@ -8,8 +8,8 @@ const NAME = /^ ([A-Za-z0-9_-]+)\s*$/;
 /**
  * Replaces each `//! use NAME` line by the text of `lib/NAME.wgsl` beside the file, recursively.
  * A snippet comes in once per expanded file, where it is first asked for; later requests vanish.
- * Comments `//# path:line` mark where the text changes file, so that a compiler's line number in
- * the expanded text can be traced back.
+ * Comments `//# path:line` say which file the lines after them are from, so that a compiler's line
+ * number in the expanded text can be traced back.
  *
  * @param {string} file path of the .wgsl file
  * @param {string} [root] folder that messages and markers are relative to
@@ -41,7 +41,7 @@ export function expandWgsl(file, root = process.cwd()) {
     });
   };
 
-  return { text: `${expand(file).join("\n")}\n`, files };
+  return { text: `${[`//# ${show(file)}:1`, ...expand(file)].join("\n")}\n`, files };
 }
 
 /** The expanded text as an ES module. @param {string} text */

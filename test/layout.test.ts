@@ -4,6 +4,8 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import wabt from "wabt";
 import { scalarNames } from "../core/contract.ts";
+import type { WebgpuBackend } from "../core/webgpu.ts";
+import { entryOf, passesOf, textOf } from "../core/webgpu-variant.ts";
 import { checkWasm } from "../scripts/wasm-check.mjs";
 import { openBackend } from "./support/backends.ts";
 import { distFile } from "./support/dist.ts";
@@ -29,7 +31,10 @@ describe("kernels", () => {
   test("a stem has a contract, a wasm file and a WGSL file", () => {
     const contracts = stems("kernels", ".ts");
     expect(contracts.length).toBeGreaterThan(10);
-    expect(stems("wgsl", ".wgsl")).toEqual(contracts);
+    // <stem>__<feature>.wgsl holds what does not compile without the feature
+    const shaders = stems("wgsl", ".wgsl");
+    expect(shaders.filter((s) => !s.includes("__"))).toEqual(contracts);
+    for (const s of shaders) expect(contracts).toContain(s.split("__")[0]);
     // roof measures the machine, it is no kernel
     expect(stems("wasm", ".ts").filter((s) => s !== "roof" && s !== "globals")).toEqual(contracts);
   });
@@ -112,24 +117,23 @@ describe("wgsl", () => {
 
   test("every file compiles without a warning, every entry makes a pipeline", async () => {
     using be = await openBackend("webgpu");
-    const { device } = be as unknown as { device: GPUDevice };
+    const { device, capabilities } = be as WebgpuBackend;
     const seen = new Set<string>();
     for (const { spec } of kernels) {
-      for (const { source, entry, constants } of spec.webgpu ?? []) {
-        const entryPoint = entry ?? `${spec.name}_f32`;
-        const module = device.createShaderModule({ code: source });
-        if (!seen.has(source)) {
-          const { messages } = await module.getCompilationInfo();
-          expect(
-            messages.map((m) => `${spec.name}:${m.lineNum} ${m.message}`),
-            spec.name,
-          ).toEqual([]);
-          seen.add(source);
+      for (const v of spec.webgpu ?? []) {
+        seen.add(v.source);
+        // what this adapter cannot compile, naga reads
+        if (v.requires?.some((f) => !capabilities.features.has(f))) continue;
+        const module = device.createShaderModule({ code: textOf(v) });
+        const { messages } = await module.getCompilationInfo();
+        expect(messages.map((m) => `${spec.name}:${m.lineNum} ${m.message}`)).toEqual([]);
+        for (const [i, { entry, constants }] of passesOf(v).entries()) {
+          const entryPoint = i ? (entry as string) : entryOf(spec, v);
+          await device.createComputePipelineAsync({
+            layout: "auto",
+            compute: { module, entryPoint, ...(constants ? { constants } : {}) },
+          });
         }
-        await device.createComputePipelineAsync({
-          layout: "auto",
-          compute: { module, entryPoint, ...(constants ? { constants } : {}) },
-        });
       }
     }
     expect(seen.size).toBe(stems("wgsl", ".wgsl").length);
@@ -137,7 +141,10 @@ describe("wgsl", () => {
 
   test("an entry belongs to a kernel", () => {
     const entries = kernels.flatMap((k) =>
-      (k.spec.webgpu ?? []).map((v) => v.entry ?? `${k.spec.name}_f32`),
+      (k.spec.webgpu ?? []).flatMap((v) => [
+        entryOf(k.spec, v),
+        ...(v.then ?? []).map((pass) => pass.entry),
+      ]),
     );
     const found = stems("wgsl", ".wgsl").flatMap((s) =>
       [...text(`wgsl/${s}.wgsl`).matchAll(/@compute[^{]*?fn (\w+)/g)].map((m) => m[1]),

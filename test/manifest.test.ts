@@ -6,7 +6,11 @@ interface Kernel {
   name: string;
   args: { name: string; role: string; shape: unknown }[];
   wasm: { export: string; params: { name: string; type: string }[]; tiles: string };
-  wgsl: { file: string; entry: string; uniform: { fields: { name: string; offset: number }[] } }[];
+  wgsl: {
+    file: string;
+    passes: { entry: string }[];
+    uniform: { fields: { name: string; offset: number }[] };
+  }[];
 }
 const manifest = JSON.parse(readFileSync(distFile("manifest.json"), "utf8"));
 const kernels: Kernel[] = manifest.kernels;
@@ -21,9 +25,9 @@ test("every kernel has its export, with as many parameters as listed", () => {
 
 test("every WGSL file has the entry, and a uniform struct in the order listed", () => {
   for (const { name, wgsl } of kernels) {
-    for (const { file, entry, uniform } of wgsl) {
+    for (const { file, passes, uniform } of wgsl) {
       const text = readFileSync(distFile(file), "utf8");
-      expect(text, name).toMatch(new RegExp(`\\bfn ${entry}\\b`));
+      for (const { entry } of passes) expect(text, name).toMatch(new RegExp(`\\bfn ${entry}\\b`));
       // a stem shared by several kernels has a struct for each; one of them must be this kernel's
       const structs = [...text.matchAll(/struct \w+ \{([^}]*)\}/g)].map(([, body]) =>
         body.split(",").flatMap((field) => /(\w+)\s*:/.exec(field)?.[1] ?? []),

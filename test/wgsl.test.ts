@@ -17,9 +17,9 @@ describe("expandWgsl", () => {
     return expandWgsl(join(root, "x.wgsl"), root);
   };
 
-  it("leaves a file without use lines as it is", () => {
+  it("leaves a file without use lines as it is, behind its name", () => {
     const text = "// a\nfn f() {}\n";
-    expect(expand({ "x.wgsl": text }).text).toBe(text);
+    expect(expand({ "x.wgsl": text }).text).toBe(`//# x.wgsl:1\n${text}`);
   });
 
   it("includes each snippet once, recursively, with the way back to its lines", () => {
@@ -29,6 +29,7 @@ describe("expandWgsl", () => {
       "lib/b.wgsl": "//! use a\nfn b() {}\n",
     });
     expect(text.split("\n")).toEqual([
+      "//# x.wgsl:1",
       "// head",
       "//# lib/b.wgsl:1",
       "//# lib/a.wgsl:1",

@@ -75,7 +75,7 @@ fn matmul_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u
 
 // Small products: a thread an element, for there are few of them.
 @compute @workgroup_size(64)
-fn matmul_small_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+fn matmul_f32__small(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = linear_index(w, g, l);
   if (i >= p.B * p.M * p.N) { return; }
   let n = i % p.N;

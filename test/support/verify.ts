@@ -1,4 +1,6 @@
 import type { Backend } from "../../core/index.ts";
+import { WebgpuBackend } from "../../core/webgpu.ts";
+import { entryOf, isRight } from "../../core/webgpu-variant.ts";
 import { expected, mismatch, type Problem, place } from "./registry.ts";
 
 const looser = (tol: { rel: number; abs: number }, beta: number) =>
@@ -6,9 +8,27 @@ const looser = (tol: { rel: number; abs: number }, beta: number) =>
 
 /**
  * Runs a case on a backend against its definition: NaN in the outputs, sentinels around them, the
- * betas, twice for bit equality. Throws what is wrong, in words. In Node and in a page alike.
+ * betas, twice for bit equality; on WebGPU every variant that is right for it. Throws what is wrong,
+ * in words. In Node and in a page alike.
  */
 export async function verify(be: Backend, p: Problem): Promise<void> {
+  if (!(be instanceof WebgpuBackend)) return verifyOne(be, p);
+  const { kernel } = p.suite;
+  const variants = kernel.spec.webgpu?.filter((v) => isRight(v, be.capabilities, p.dims, p.params));
+  for (const v of variants ?? []) {
+    be.force(kernel, v);
+    try {
+      await verifyOne(be, p);
+    } catch (e) {
+      (e as Error).message = `${entryOf(kernel.spec, v)}: ${(e as Error).message}`;
+      throw e;
+    } finally {
+      be.force(kernel, undefined);
+    }
+  }
+}
+
+async function verifyOne(be: Backend, p: Problem): Promise<void> {
   const { kernel, tol } = p.suite;
   const complain = (what: string, wrong: string | undefined) => {
     if (wrong !== undefined) throw new Error(`${what}: ${wrong}`);

@@ -1,0 +1,52 @@
+import type { Dims, Params, Spec, WebgpuPass, WebgpuVariant } from "./contract.ts";
+import { BackendError } from "./errors.ts";
+
+/** What a device can do, as far as the choice between variants goes. */
+export interface Capabilities {
+  readonly features: { has(name: string): boolean };
+  /** Runs on the CPU: barriers cost more there than what they save. */
+  readonly software: boolean;
+}
+
+export const entryOf = (spec: Spec, v: WebgpuVariant): string =>
+  v.entry ?? `${spec.name}_f32${v.name ? `__${v.name}` : ""}`;
+
+/** The dispatches of a variant; further passes name their entries. */
+export const passesOf = (v: WebgpuVariant): readonly WebgpuPass[] => [v, ...(v.then ?? [])];
+
+/** What a file that uses the feature has to say, and naga, which needs no word for it, refuses to read. */
+const DIRECTIVES: Readonly<Record<string, string>> = {
+  "shader-f16": "enable f16;",
+  subgroups: "enable subgroups;",
+};
+
+const texts = new WeakMap<WebgpuVariant, string>();
+
+/** The text that a device compiles: `consts` put in, directives of what it requires in front. */
+export function textOf(v: WebgpuVariant): string {
+  let text = texts.get(v);
+  if (text === undefined) {
+    text = v.source;
+    for (const [name, value] of Object.entries(v.consts ?? {})) {
+      const declared = new RegExp(`^const ${name} = [^;]*?(u?);`, "m");
+      if (!declared.test(text))
+        throw new BackendError("compile", `the WGSL declares no 'const ${name} = …;'`);
+      text = text.replace(declared, `const ${name} = ${value}$1;`);
+    }
+    const directives = (v.requires ?? []).map((f) => `${DIRECTIVES[f]}\n`);
+    text = directives.join("") + text;
+    texts.set(v, text);
+  }
+  return text;
+}
+
+/** Whether a variant gives the right result here; which is the fastest of those is another question. */
+export const isRight = (v: WebgpuVariant, c: Capabilities, d: Dims, p: Params): boolean =>
+  (v.requires ?? []).every((f) => c.features.has(f)) && (v.when?.(d, p) ?? true);
+
+/** @throws BackendError where no variant covers these extents */
+export function chooseVariant(spec: Spec, c: Capabilities, d: Dims, p: Params): WebgpuVariant {
+  const v = spec.webgpu?.find((w) => isRight(w, c, d, p) && (w.prefer?.(d, p, c) ?? true));
+  if (!v) throw new BackendError("unsupported", "has no WGSL for these extents", spec.name);
+  return v;
+}
