@@ -29,6 +29,13 @@ const BLOCK = 64;
 /** Queries of a workgroup. */
 const ROWS = 8;
 
+/** A workgroup has 32 rows. */
+const tiles = {
+  name: "tiles",
+  source,
+  grid: ({ B, G, H, S }: Dims) => linear(B * G * Math.ceil((H * S) / G / 32), 1),
+};
+
 /** The definition of `attention`, and of `attention_decode` where `length` is given. */
 function attend({ o, lse, v, ...rest }: RefArrays, d: Dims, p: Params): void {
   const { D } = d;
@@ -104,6 +111,39 @@ export const attention = /* @__PURE__ */ defineKernel({
       when: ({ B, H, S, D, T }) => B * H * S * D * T > 0 && D % 4 === 0,
       prefer: (_d, _p, c) => c.software,
       grid: ({ B, H, S, G }) => linear(B * G * Math.ceil((H * S) / G / ROWS), 32),
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 2, OPTIONS: 0 },
+      when: ({ B, H, S, D, T, L }, p) =>
+        B * H * S * T > 0 && D > 0 && D <= 64 && D % 4 === 0 && !L && p.softcap === 0,
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 4, OPTIONS: 0 },
+      when: ({ B, H, S, D, T, L }, p) =>
+        B * H * S * T > 0 && D > 64 && D <= 128 && D % 4 === 0 && !L && p.softcap === 0,
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 8, OPTIONS: 0 },
+      when: ({ B, H, S, D, T, L }, p) =>
+        B * H * S * T > 0 && D > 128 && D <= 256 && D % 4 === 0 && !L && p.softcap === 0,
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 2, OPTIONS: 1 },
+      when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 0 && D <= 64 && D % 4 === 0,
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 4, OPTIONS: 1 },
+      when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 64 && D <= 128 && D % 4 === 0,
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 8, OPTIONS: 1 },
+      when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 128 && D <= 256 && D % 4 === 0,
     },
     { source, grid: ({ B, H, S }) => linear(B * H * Math.ceil(S / ROWS), 1) },
   ],

@@ -2,6 +2,7 @@
 //! use math
 //! use row
 //! use attention
+//! use tile
 // Flash attention. Queries that share k and v lie together, in rows of q, whatever their heads.
 
 struct P {
@@ -191,14 +192,19 @@ fn sum_of(s: mat4x4f) -> vec4f {
   return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
+// From a maximum in units of ln 2 and a sum; log() may lose a NaN.
+fn lse_of(m: f32, sum: f32) -> f32 {
+  let finite = LN2 * m + select(log(sum), sum, is_nan(sum));
+  return select(finite, bitcast<f32>(0xff800000u + (bitcast<u32>(m) & 0u)), sum == 0.0);
+}
+
 // Divides n rows by their sums and writes lse.
 fn settle_rows(row0: u32, n: u32, m: vec4f, sum: vec4f, cols: u32) {
   for (var r = 0u; r < n; r++) {
     let row = row0 + r;
     let norm = select(1.0 / sum[r], 0.0, sum[r] == 0.0);
     for (var d = row * cols; d < (row + 1u) * cols; d++) { o4[d] *= norm; }
-    let finite = LN2 * m[r] + select(log(sum[r]), sum[r], is_nan(sum[r]));
-    lse[row] = select(finite, bitcast<f32>(0xff800000u + (cols & 0u)), sum[r] == 0.0);
+    lse[row] = lse_of(m[r], sum[r]);
   }
 }
 
@@ -331,4 +337,81 @@ fn attention_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups)
   let view = View(p.S, p.T, p.causal, p.window);
   let bias_rows = select(0u, p.L * p.S, p.present != 0u);
   attend_rows(head * queries + i0, min(8u, queries - i0), head * p.T, view, score_of(p.scale, p.D, p.softcap), p.D, bias_rows, p.T);
+}
+
+// ---- D a multiple of 4, for a GPU: the tiles of lib/tile, o in registers.
+
+// Columns of o in 32s.
+const CHUNKS = 2u;
+
+var<workgroup> part: array<vec4f, 64>; // (8, 8): of four rows, what each thread found
+
+@compute @workgroup_size(64)
+fn attention_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let queries = (p.H / p.G) * p.S;
+  let blocks = (queries + 31u) / 32u;
+  let id = w.y * g.x + w.x;
+  if (id >= p.B * p.G * blocks) { return; }
+  let y = l / 8u;
+  let x = l % 8u;
+  let cols = p.D / 4u;
+  let row0 = (id / blocks) * queries + (id % blocks) * 32u;
+  let n = min(32u, queries - (id % blocks) * 32u);
+  let first = (id / blocks) * p.T;
+  let view = View(p.S, p.T, p.causal, p.window);
+  let c = score_of(p.scale, p.D, p.softcap);
+  let keys = keys_of_rows(row0, n, view);
+  let rows = min(vec4u(row0 + 4u * y) + vec4u(0u, 1u, 2u, 3u), vec4u(row0 + n - 1u));
+  let see = seen_by(rows, view);
+  let bias_at = (rows % max(p.L * p.S, 1u)) * p.T;
+  var m = vec4f(FIRST_TOP);
+  var sum = vec4f();
+  var a = array<mat4x4f, CHUNKS>();
+  for (var j0 = keys.x; j0 < keys.y; j0 += 32u) {
+    var s = mat4x4f();
+    for (var d0 = 0u; d0 < cols; d0 += 8u) {
+      for (var i = y; i < 32u; i += 8u) {
+        own[i * PITCH + x] = vec4f();
+        other[i * PITCH + x] = vec4f();
+        if (d0 + x < cols) {
+          if (i < n) { own[i * PITCH + x] = q4[(row0 + i) * cols + d0 + x]; }
+          if (j0 + i < keys.y) { other[i * PITCH + x] = k4[(first + j0 + i) * cols + d0 + x]; }
+        }
+      }
+      workgroupBarrier();
+      s = tile_dots(s, y, x);
+      workgroupBarrier();
+    }
+    s = judged(s, j0 + 4u * x, keys.y, see, bias_at, c, p.present != 0u, true);
+    part[l] = top_of(m, s);
+    workgroupBarrier();
+    var top = part[8u * y];
+    for (var i = 1u; i < 8u; i++) { top = top_4(top, part[8u * y + i]); }
+    let down = exp2_4(m - top);
+    m = top;
+    s = weights_of(s, m);
+    sum = sum * down + sum_of(s);
+    tile_keep(s, y, x);
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      for (var i = y; i < 32u; i += 8u) {
+        other[i * PITCH + x] = vec4f();
+        if (8u * chunk + x < cols && j0 + i < keys.y) { other[i * PITCH + x] = v4[(first + j0 + i) * cols + 8u * chunk + x]; }
+      }
+      workgroupBarrier();
+      a[chunk] = tile_sums(columns_times(a[chunk], down), y, x);
+      workgroupBarrier();
+    }
+  }
+  part[l] = sum;
+  workgroupBarrier();
+  sum = part[8u * y];
+  for (var i = 1u; i < 8u; i++) { sum += part[8u * y + i]; }
+  for (var r = 0u; r < 4u && 4u * y + r < n; r++) {
+    let row = row0 + 4u * y + r;
+    let norm = select(1.0 / sum[r], 0.0, sum[r] == 0.0);
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      if (8u * chunk + x < cols) { o4[row * cols + 8u * chunk + x] = a[chunk][r] * norm; }
+    }
+    if (x == 0u) { lse[row] = lse_of(m[r], sum[r]); }
+  }
 }

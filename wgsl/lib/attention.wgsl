@@ -99,6 +99,15 @@ fn seen_by(rows: vec4u, view: View) -> Seen {
   return Seen(vec4u(x.x, y.x, z.x, w.x), vec4u(x.y, y.y, z.y, w.y));
 }
 
+// The keys that one of rows [row0, row0 + n) sees: later queries of a head see later keys.
+fn keys_of_rows(row0: u32, n: u32, view: View) -> vec2u {
+  let whole = row0 / view.S != (row0 + n - 1u) / view.S;
+  let i = select(row0 % view.S, 0u, whole);
+  let last = select((row0 + n - 1u) % view.S, view.S - 1u, whole);
+  let begin = keys_of(i, view.S, view.T, view.causal, view.window).x;
+  return vec2u(begin, keys_of(last, view.S, view.T, view.causal, view.window).y);
+}
+
 fn sees(s: Seen, j: u32) -> vec4<bool> {
   return (vec4u(j) >= s.lo) & (vec4u(j) < s.hi);
 }
