@@ -95,6 +95,14 @@ const backwardFlops = (products: number) => (d: Dims, p: Params) => ({
   bytes: 4 * (3 * d.B * d.H * d.S * d.D + 4 * d.B * d.G * d.T * d.D),
 });
 
+/** A workgroup has 32 rows of dq, then of dk and dv. */
+const tiles = {
+  name: "tiles",
+  source,
+  grid: ({ B, G, H, S }: Dims) => linear(B * G * Math.ceil((H * S) / G / 32), 1),
+};
+const keysTileGrid = ({ B, G, T }: Dims) => linear(B * G * Math.ceil(T / 32), 1);
+
 /** A thread has eight rows of dk and dv. */
 const keysGrid = ({ B, G, T }: Dims) => linear(B * G * Math.ceil(T / ROWS), 32);
 
@@ -154,6 +162,51 @@ export const attention_bwd = /* @__PURE__ */ defineKernel({
       grid: ({ B, H, S, G }) => linear(B * G * Math.ceil((H * S) / G / ROWS), 32),
       // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
       then: [{ entry: "attention_bwd_kv_f32__rows", grid: keysGrid }],
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 2, OPTIONS: 0 },
+      when: ({ B, H, S, D, T, L }, p) =>
+        B * H * S * T > 0 && D > 0 && D <= 64 && D % 4 === 0 && !L && p.softcap === 0,
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 4, OPTIONS: 0 },
+      when: ({ B, H, S, D, T, L }, p) =>
+        B * H * S * T > 0 && D > 64 && D <= 128 && D % 4 === 0 && !L && p.softcap === 0,
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 8, OPTIONS: 0 },
+      when: ({ B, H, S, D, T, L }, p) =>
+        B * H * S * T > 0 && D > 128 && D <= 256 && D % 4 === 0 && !L && p.softcap === 0,
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 2, OPTIONS: 1 },
+      when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 0 && D <= 64 && D % 4 === 0,
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 4, OPTIONS: 1 },
+      when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 64 && D <= 128 && D % 4 === 0,
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+    },
+    {
+      ...tiles,
+      consts: { CHUNKS: 8, OPTIONS: 1 },
+      when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 128 && D <= 256 && D % 4 === 0,
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
     },
     // Workgroups for the rows of dq, then for those of dk and dv.
     {

@@ -1,6 +1,7 @@
 //! use index
 //! use math
 //! use attention
+//! use tile
 // Gradients of attention: P is computed again from lse.
 
 struct PR { B: u32, H: u32, S: u32, E: u32, D: u32, present: u32 }
@@ -512,6 +513,179 @@ fn attention_bwd_kv_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_work
       dv4[kb.z + d] = gvb[2];
       dk4[kb.w + d] = gkb[3];
       dv4[kb.w + d] = gvb[3];
+    }
+  }
+}
+
+// ---- D a multiple of 4, for a GPU: the tiles of lib/tile, sums in registers.
+
+// Columns of a gradient in 32s.
+const CHUNKS = 2u;
+
+@compute @workgroup_size(64)
+fn attention_bwd_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let queries = (pb.H / pb.G) * pb.S;
+  let blocks = (queries + 31u) / 32u;
+  let id = w.y * g.x + w.x;
+  if (id >= pb.B * pb.G * blocks) { return; }
+  let y = l / 8u;
+  let x = l % 8u;
+  let cols = pb.D / 4u;
+  let row0 = (id / blocks) * queries + (id % blocks) * 32u;
+  let n = min(32u, queries - (id % blocks) * 32u);
+  let first = (id / blocks) * pb.T;
+  let view = View(pb.S, pb.T, pb.causal, pb.window);
+  let c = score_of(pb.scale, pb.D, pb.softcap);
+  let scale = scale_of(pb.scale, pb.D);
+  let keys = keys_of_rows(row0, n, view);
+  let rows = min(vec4u(row0 + 4u * y) + vec4u(0u, 1u, 2u, 3u), vec4u(row0 + n - 1u));
+  let see = seen_by(rows, view);
+  let stats = stats_of(rows * (pb.E / 2u));
+  let bias_at = (rows % max(pb.L * pb.S, 1u)) * pb.T;
+  var a = array<mat4x4f, CHUNKS>();
+  for (var j0 = keys.x; j0 < keys.y; j0 += 32u) {
+    var s = mat4x4f();
+    var dp = mat4x4f();
+    for (var d0 = 0u; d0 < cols; d0 += 8u) {
+      let d = d0 + x;
+      for (var i = y; i < 32u; i += 8u) {
+        own[i * PITCH + x] = vec4f();
+        other[i * PITCH + x] = vec4f();
+        if (d < cols && i < n) { own[i * PITCH + x] = q4[(row0 + i) * cols + d]; }
+        if (d < cols && j0 + i < keys.y) { other[i * PITCH + x] = k4[(first + j0 + i) * cols + d]; }
+      }
+      workgroupBarrier();
+      s = tile_dots(s, y, x);
+      workgroupBarrier();
+    }
+    for (var d0 = 0u; d0 < cols; d0 += 8u) {
+      let d = d0 + x;
+      for (var i = y; i < 32u; i += 8u) {
+        own[i * PITCH + x] = vec4f();
+        other[i * PITCH + x] = vec4f();
+        if (d < cols && i < n) { own[i * PITCH + x] = do_at((row0 + i) * (pb.E / 2u), d); }
+        if (d < cols && j0 + i < keys.y) { other[i * PITCH + x] = v4[(first + j0 + i) * cols + d]; }
+      }
+      workgroupBarrier();
+      dp = tile_dots(dp, y, x);
+      workgroupBarrier();
+    }
+    for (var i = 0u; i < 4u; i++) {
+      let j = j0 + 4u * x + i;
+      s[i] = differentiated(s[i], dp[i], stats.lse, stats.delta, bias_at + min(j, keys.y - 1u), sees(see, j), c, scale).ds;
+    }
+    tile_keep(s, y, x);
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      let d = 8u * chunk + x;
+      for (var i = y; i < 32u; i += 8u) {
+        other[i * PITCH + x] = vec4f();
+        if (d < cols && j0 + i < keys.y) { other[i * PITCH + x] = k4[(first + j0 + i) * cols + d]; }
+      }
+      workgroupBarrier();
+      a[chunk] = tile_sums(a[chunk], y, x);
+      workgroupBarrier();
+    }
+  }
+  for (var r = 0u; r < 4u && 4u * y + r < n; r++) {
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      if (8u * chunk + x < cols) {
+        let at = (row0 + 4u * y + r) * cols + 8u * chunk + x;
+        if (pb.beta_dq != 0.0) { dq4[at] = pb.beta_dq * dq4[at] + a[chunk][r]; } else { dq4[at] = a[chunk][r]; }
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(64)
+fn attention_bwd_kv_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let blocks = (pb.T + 31u) / 32u;
+  let id = w.y * g.x + w.x;
+  if (id >= pb.B * pb.G * blocks) { return; }
+  let y = l / 8u;
+  let x = l % 8u;
+  let cols = pb.D / 4u;
+  let share = pb.H / pb.G;
+  let key0 = (id % blocks) * 32u;
+  let n = min(32u, pb.T - key0);
+  let first = (id / blocks) * pb.T + key0;
+  let view = View(pb.S, pb.T, pb.causal, pb.window);
+  let c = score_of(pb.scale, pb.D, pb.softcap);
+  let scale = scale_of(pb.scale, pb.D);
+  let seers = seers_of(key0, n, view);
+  let keys = min(vec4u(key0 + 4u * y) + vec4u(0u, 1u, 2u, 3u), vec4u(key0 + n - 1u));
+  var ak = array<mat4x4f, CHUNKS>();
+  var av = array<mat4x4f, CHUNKS>();
+  let wide = (seers.y - seers.x + 31u) / 32u;
+  for (var step = 0u; step < share * wide; step++) {
+    let i0 = seers.x + (step % wide) * 32u;
+    let row0 = ((id / blocks) * share + step / wide) * pb.S + i0;
+    let count = min(32u, seers.y - i0);
+    var s = mat4x4f();
+    var dp = mat4x4f();
+    for (var d0 = 0u; d0 < cols; d0 += 8u) {
+      let d = d0 + x;
+      for (var i = y; i < 32u; i += 8u) {
+        own[i * PITCH + x] = vec4f();
+        other[i * PITCH + x] = vec4f();
+        if (d < cols && i < n) { own[i * PITCH + x] = k4[(first + i) * cols + d]; }
+        if (d < cols && i < count) { other[i * PITCH + x] = q4[(row0 + i) * cols + d]; }
+      }
+      workgroupBarrier();
+      s = tile_dots(s, y, x);
+      workgroupBarrier();
+    }
+    for (var d0 = 0u; d0 < cols; d0 += 8u) {
+      let d = d0 + x;
+      for (var i = y; i < 32u; i += 8u) {
+        own[i * PITCH + x] = vec4f();
+        other[i * PITCH + x] = vec4f();
+        if (d < cols && i < n) { own[i * PITCH + x] = v4[(first + i) * cols + d]; }
+        if (d < cols && i < count) { other[i * PITCH + x] = do_at((row0 + i) * (pb.E / 2u), d); }
+      }
+      workgroupBarrier();
+      dp = tile_dots(dp, y, x);
+      workgroupBarrier();
+    }
+    for (var i = 0u; i < 4u; i++) {
+      let at = min(4u * x + i, count - 1u);
+      let see = keys_of(i0 + at, pb.S, pb.T, pb.causal, pb.window);
+      let seen = (keys >= vec4u(see.x)) & (keys < vec4u(see.y)) & vec4<bool>(4u * x + i < count);
+      let stats = stats_at((row0 + at) * (pb.E / 2u));
+      let bias_at = ((row0 + at) % max(pb.L * pb.S, 1u)) * pb.T;
+      let e = differentiated(s[i], dp[i], vec4f(stats.x), vec4f(stats.y), bias_at + keys, seen, c, scale);
+      s[i] = e.ds;
+      dp[i] = e.w;
+    }
+    tile_keep(dp, y, x);
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      let d = 8u * chunk + x;
+      for (var i = y; i < 32u; i += 8u) {
+        other[i * PITCH + x] = vec4f();
+        if (d < cols && i < count) { other[i * PITCH + x] = do_at((row0 + i) * (pb.E / 2u), d); }
+      }
+      workgroupBarrier();
+      av[chunk] = tile_sums(av[chunk], y, x);
+      workgroupBarrier();
+    }
+    tile_keep(s, y, x);
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      let d = 8u * chunk + x;
+      for (var i = y; i < 32u; i += 8u) {
+        other[i * PITCH + x] = vec4f();
+        if (d < cols && i < count) { other[i * PITCH + x] = q4[(row0 + i) * cols + d]; }
+      }
+      workgroupBarrier();
+      ak[chunk] = tile_sums(ak[chunk], y, x);
+      workgroupBarrier();
+    }
+  }
+  for (var r = 0u; r < 4u && 4u * y + r < n; r++) {
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+      if (8u * chunk + x < cols) {
+        let at = (first + 4u * y + r) * cols + 8u * chunk + x;
+        if (pb.beta_dk != 0.0) { dk4[at] = pb.beta_dk * dk4[at] + ak[chunk][r]; } else { dk4[at] = ak[chunk][r]; }
+        if (pb.beta_dv != 0.0) { dv4[at] = pb.beta_dv * dv4[at] + av[chunk][r]; } else { dv4[at] = av[chunk][r]; }
+      }
     }
   }
 }
