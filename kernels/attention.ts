@@ -26,6 +26,8 @@ import {
 
 /** Queries of a wasm tile. */
 const BLOCK = 64;
+/** Keys of a thread that has a part of a cache. */
+const SPLIT = 64;
 /** Queries of a workgroup. */
 const ROWS = 8;
 
@@ -182,6 +184,29 @@ export const attention_decode = /* @__PURE__ */ defineKernel({
     bytes: 8 * (d.B * d.H * d.S * d.D + d.B * d.G * Math.min(d.T, p.window || d.T) * d.D),
   }),
   webgpu: [
+    {
+      name: "split",
+      source,
+      when: ({ B, H, S, D, T }) => B * H * S * D * T > 0 && D % 4 === 0,
+      prefer: ({ H, G, S, T }) => (H / G) * S <= 16 && T >= 2 * SPLIT,
+      scratch: ({ B, H, S, D, T }) => 16 * Math.ceil(T / SPLIT) * B * H * S * (D / 4 + 1),
+      grid: ({ B, G, H, S, T }) =>
+        linear(Math.ceil(T / SPLIT) * B * G * Math.ceil((H * S) / G / 4)),
+      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
+      then: [
+        {
+          entry: "attention_decode_merge_f32__split",
+          grid: ({ B, H, S, D }) => linear(B * H * S * (D / 4)),
+        },
+      ],
+    },
+    {
+      name: "rows",
+      source,
+      when: ({ B, H, S, D, T }) => B * H * S * D * T > 0 && D % 4 === 0,
+      prefer: (_d, _p, c) => c.software,
+      grid: ({ B, H, S, G }) => linear(B * G * Math.ceil((H * S) / G / ROWS), 32),
+    },
     { source, grid: ({ B, H, G, S }) => linear(B * G * Math.ceil(((H / G) * S) / ROWS), 1) },
   ],
   wasm: {

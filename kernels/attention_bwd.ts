@@ -247,7 +247,15 @@ export const attention_bwd_bias = /* @__PURE__ */ defineKernel({
     });
   },
   cost: backwardFlops(2),
-  webgpu: [{ source, grid: ({ L, S, T }) => linear(L * S * T) }],
+  webgpu: [
+    {
+      name: "tiles",
+      source,
+      when: ({ B, H, L, S, D, T }) => B * H * L * S * D * T > 0 && D % 4 === 0,
+      grid: ({ L, S, T }) => linear(L * Math.ceil(S / 4) * Math.ceil(T / 4), 32),
+    },
+    { source, grid: ({ L, S, T }) => linear(L * S * T) },
+  ],
   wasm: {
     tiles: ({ L, S }) => L * Math.ceil(S / BLOCK),
     scratch: ({ D }) => 4 * BLOCK * (4 + 4 * BLOCK + 2 * D),

@@ -163,12 +163,13 @@ fn biased(s: vec4f, at: vec4u, has_bias: bool) -> vec4f {
 fn judged(s: mat4x4f, j: u32, past: u32, f: Seen, bias_at: vec4u, c: Score, has_bias: bool, part: bool) -> mat4x4f {
   var t = s * c.factor;
   if (OPTIONS != 0u) {
-    t = capped_4(t, c);
-    let at = min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(past - 1u));
-    t = mat4x4f(
-      biased(t[0], bias_at + at.x, has_bias), biased(t[1], bias_at + at.y, has_bias),
-      biased(t[2], bias_at + at.z, has_bias), biased(t[3], bias_at + at.w, has_bias),
-    );
+    // In a loop, on a copy: unrolled, this would be most of the program.
+    var u = t;
+    for (var i = 0u; i < 4u; i++) {
+      let capped = select(u[i], c.most * tanh_4(u[i]), c.most > 0.0);
+      u[i] = biased(capped, bias_at + min(j + i, past - 1u), has_bias);
+    }
+    t = u;
   }
   if (part) {
     let none = vec4f(HIDDEN);
@@ -337,6 +338,117 @@ fn attention_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups)
   let view = View(p.S, p.T, p.causal, p.window);
   let bias_rows = select(0u, p.L * p.S, p.present != 0u);
   attend_rows(head * queries + i0, min(8u, queries - i0), head * p.T, view, score_of(p.scale, p.D, p.softcap), p.D, bias_rows, p.T);
+}
+
+@compute @workgroup_size(32)
+fn attention_decode_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let queries = (pc.H / pc.G) * pc.S;
+  let blocks = (queries + 7u) / 8u;
+  let id = (w.y * g.x + w.x) * 32u + l;
+  if (id >= pc.B * pc.G * blocks) { return; }
+  let head = id / blocks;
+  let i0 = (id % blocks) * 8u;
+  let view = View(pc.S, valid_of(head / pc.G), 1u, pc.window);
+  let bias_rows = select(0u, pc.L * pc.S, pc.present != 0u);
+  attend_rows(head * queries + i0, min(8u, queries - i0), head * pc.T, view, score_of(pc.scale, pc.D, pc.softcap), pc.D, bias_rows, pc.T);
+}
+
+// ---- few queries over a long cache, D a multiple of 4: a thread has four rows and SPLIT keys, and leaves
+// its sums in scratch; then a thread has four columns of a row, over all that is left of it.
+
+const SPLIT = 64u;
+// (splits, B·H·S, D/4 + 1): o before it is divided; maximum (units of ln 2) and sum.
+@group(0) @binding(8) var<storage, read_write> parts: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn attention_decode_f32__split(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let queries = (pc.H / pc.G) * pc.S;
+  let blocks = (queries + 3u) / 4u;
+  let heads = pc.B * pc.G;
+  let id = linear_index(w, g, l);
+  let split = id / (blocks * heads);
+  if (split * SPLIT >= pc.T) { return; }
+  let head = (id / blocks) % heads;
+  let cols = pc.D / 4u;
+  let c = score_of(pc.scale, pc.D, pc.softcap);
+  let row0 = head * queries + (id % blocks) * 4u;
+  let n = min(4u, queries - (id % blocks) * 4u);
+  let rows = min(vec4u(row0, row0 + 1u, row0 + 2u, row0 + 3u), vec4u(row0 + n - 1u));
+  let view = View(pc.S, valid_of(head / pc.G), 1u, pc.window);
+  let see = seen_by(rows, view);
+  let bias_at = (rows % max(pc.L * pc.S, 1u)) * pc.T;
+  let keys = keys_of_rows(row0, n, view);
+  let past = min(keys.y, (split + 1u) * SPLIT);
+  let qa = rows * cols;
+  let to = (vec4u(split * heads * queries) + rows) * (cols + 1u);
+  var m = vec4f(FIRST_TOP);
+  var sum = vec4f();
+  for (var d = to.x; d < to.x + n * (cols + 1u); d++) { parts[d] = vec4f(); }
+  for (var j = max(keys.x, split * SPLIT); j < past; j += 8u) {
+    let j0 = (vec4u(head * pc.T) + min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(past - 1u))) * cols;
+    let j1 = (vec4u(head * pc.T) + min(vec4u(j + 4u, j + 5u, j + 6u, j + 7u), vec4u(past - 1u))) * cols;
+    var s0 = mat4x4f();
+    var s1 = mat4x4f();
+    for (var d = 0u; d < cols; d++) {
+      let qt = transpose(mat4x4f(q4[qa.x + d], q4[qa.y + d], q4[qa.z + d], q4[qa.w + d]));
+      s0 += qt * mat4x4f(k4[j0.x + d], k4[j0.y + d], k4[j0.z + d], k4[j0.w + d]);
+      s1 += qt * mat4x4f(k4[j1.x + d], k4[j1.y + d], k4[j1.z + d], k4[j1.w + d]);
+    }
+    s0 = judged(s0, j, past, see, bias_at, c, pc.present != 0u, true);
+    s1 = judged(s1, j + 4u, past, see, bias_at, c, pc.present != 0u, true);
+    // A key past the split belongs to another thread.
+    if (j + 8u > past) {
+      s0 = before(s0, j, past);
+      s1 = before(s1, j + 4u, past);
+    }
+    let top = top_of(top_of(m, s0), s1);
+    let down = exp2_4(m - top);
+    m = top;
+    s0 = weights_of(s0, m);
+    s1 = weights_of(s1, m);
+    sum = sum * down + sum_of(s0) + sum_of(s1);
+    s0 = transpose(s0);
+    s1 = transpose(s1);
+    for (var d = 0u; d < cols; d++) {
+      let a = columns_times(mat4x4f(parts[to.x + d], parts[to.y + d], parts[to.z + d], parts[to.w + d]), down) + mat4x4f(v4[j0.x + d], v4[j0.y + d], v4[j0.z + d], v4[j0.w + d]) * s0 + mat4x4f(v4[j1.x + d], v4[j1.y + d], v4[j1.z + d], v4[j1.w + d]) * s1;
+      parts[to.x + d] = a[0];
+      parts[to.y + d] = a[1];
+      parts[to.z + d] = a[2];
+      parts[to.w + d] = a[3];
+    }
+  }
+  for (var r = 0u; r < n; r++) { parts[to.x + r * (cols + 1u) + cols] = vec4f(m[r], sum[r], 0.0, 0.0); }
+}
+
+fn before(s: mat4x4f, j: u32, past: u32) -> mat4x4f {
+  let none = vec4f(HIDDEN);
+  return mat4x4f(
+    select(none, s[0], j < past), select(none, s[1], j + 1u < past),
+    select(none, s[2], j + 2u < past), select(none, s[3], j + 3u < past),
+  );
+}
+
+@compute @workgroup_size(64)
+fn attention_decode_merge_f32__split(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let cols = pc.D / 4u;
+  let rows = pc.B * pc.H * pc.S;
+  let at = linear_index(w, g, l);
+  if (at >= rows * cols) { return; }
+  let row = at / cols;
+  var m = FIRST_TOP;
+  var sum = 0.0;
+  var a = vec4f();
+  for (var j = 0u; j < pc.T; j += SPLIT) {
+    let part_at = ((j / SPLIT) * rows + row) * (cols + 1u);
+    let part = parts[part_at + cols];
+    let top = select(m, part.x, part.x > m);
+    let down = exp2_4(vec4f(m - top, part.x - top, 0.0, 0.0));
+    a = a * down.x + parts[part_at + at % cols] * down.y;
+    sum = sum * down.x + part.y * down.y;
+    m = top;
+  }
+  o4[at] = a * select(1.0 / sum, 0.0, sum == 0.0);
+  if (at % cols == 0u) { lse[row] = lse_of(m, sum); }
 }
 
 // ---- D a multiple of 4, for a GPU: the tiles of lib/tile, o in registers.

@@ -296,6 +296,38 @@ fn differentiated(s: vec4f, dp: vec4f, lse: vec4f, delta: vec4f, at: vec4u, seen
   return Pair(w, select(vec4f(), w * (dp - delta) * slope, seen));
 }
 
+// Gradients by q·k of a tile whose rows are queries and whose columns keys j … j + 3, none from `past` on.
+fn by_query(s: mat4x4f, dp: mat4x4f, stats: Stats, bias_at: vec4u, see: Seen, j: u32, past: u32, c: Score, scale: f32) -> mat4x4f {
+  var t = s;
+  var u = dp;
+  for (var i = 0u; i < 4u; i++) {
+    t[i] = differentiated(t[i], u[i], stats.lse, stats.delta, bias_at + min(j + i, past - 1u), sees(see, j + i), c, scale).ds;
+  }
+  return t;
+}
+
+struct Tiles { w: mat4x4f, ds: mat4x4f }
+
+// Weights and gradients by q·k of a tile whose rows are keys and whose columns queries: what stats, bias_at
+// and see hold is that of the columns.
+fn by_key(s: mat4x4f, dp: mat4x4f, stats: Stats, bias_at: vec4u, see: Seen, keys: vec4u, c: Score, scale: f32) -> Tiles {
+  var t = s;
+  var u = dp;
+  for (var i = 0u; i < 4u; i++) {
+    let seen = (keys >= vec4u(see.lo[i])) & (keys < vec4u(see.hi[i]));
+    let e = differentiated(t[i], u[i], vec4f(stats.lse[i]), vec4f(stats.delta[i]), bias_at[i] + keys, seen, c, scale);
+    u[i] = e.w;
+    t[i] = e.ds;
+  }
+  return Tiles(u, t);
+}
+
+// What queries i, none from `past` on, see.
+fn seen_before(i: vec4u, past: u32, view: View) -> Seen {
+  let see = seen_by(min(i, vec4u(past - 1u)), view);
+  return Seen(see.lo, select(vec4u(), see.hi, i < vec4u(past)));
+}
+
 @compute @workgroup_size(32)
 fn attention_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let queries = (pb.H / pb.G) * pb.S;
@@ -360,26 +392,10 @@ fn attention_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgro
       ta1 += dat * v1;
       tb1 += dbt * v1;
     }
-    sa0[0] = differentiated(sa0[0], ta0[0], stats_a.lse, stats_a.delta, bias_a + at.x, sees(see_a, j + 0u), c, scale).ds;
-    sa0[1] = differentiated(sa0[1], ta0[1], stats_a.lse, stats_a.delta, bias_a + at.y, sees(see_a, j + 1u), c, scale).ds;
-    sa0[2] = differentiated(sa0[2], ta0[2], stats_a.lse, stats_a.delta, bias_a + at.z, sees(see_a, j + 2u), c, scale).ds;
-    sa0[3] = differentiated(sa0[3], ta0[3], stats_a.lse, stats_a.delta, bias_a + at.w, sees(see_a, j + 3u), c, scale).ds;
-    sa0 = transpose(sa0);
-    sa1[0] = differentiated(sa1[0], ta1[0], stats_a.lse, stats_a.delta, bias_a + bt.x, sees(see_a, j + 4u), c, scale).ds;
-    sa1[1] = differentiated(sa1[1], ta1[1], stats_a.lse, stats_a.delta, bias_a + bt.y, sees(see_a, j + 5u), c, scale).ds;
-    sa1[2] = differentiated(sa1[2], ta1[2], stats_a.lse, stats_a.delta, bias_a + bt.z, sees(see_a, j + 6u), c, scale).ds;
-    sa1[3] = differentiated(sa1[3], ta1[3], stats_a.lse, stats_a.delta, bias_a + bt.w, sees(see_a, j + 7u), c, scale).ds;
-    sa1 = transpose(sa1);
-    sb0[0] = differentiated(sb0[0], tb0[0], stats_b.lse, stats_b.delta, bias_b + at.x, sees(see_b, j + 0u), c, scale).ds;
-    sb0[1] = differentiated(sb0[1], tb0[1], stats_b.lse, stats_b.delta, bias_b + at.y, sees(see_b, j + 1u), c, scale).ds;
-    sb0[2] = differentiated(sb0[2], tb0[2], stats_b.lse, stats_b.delta, bias_b + at.z, sees(see_b, j + 2u), c, scale).ds;
-    sb0[3] = differentiated(sb0[3], tb0[3], stats_b.lse, stats_b.delta, bias_b + at.w, sees(see_b, j + 3u), c, scale).ds;
-    sb0 = transpose(sb0);
-    sb1[0] = differentiated(sb1[0], tb1[0], stats_b.lse, stats_b.delta, bias_b + bt.x, sees(see_b, j + 4u), c, scale).ds;
-    sb1[1] = differentiated(sb1[1], tb1[1], stats_b.lse, stats_b.delta, bias_b + bt.y, sees(see_b, j + 5u), c, scale).ds;
-    sb1[2] = differentiated(sb1[2], tb1[2], stats_b.lse, stats_b.delta, bias_b + bt.z, sees(see_b, j + 6u), c, scale).ds;
-    sb1[3] = differentiated(sb1[3], tb1[3], stats_b.lse, stats_b.delta, bias_b + bt.w, sees(see_b, j + 7u), c, scale).ds;
-    sb1 = transpose(sb1);
+    sa0 = transpose(by_query(sa0, ta0, stats_a, bias_a, see_a, j + 0u, past, c, scale));
+    sa1 = transpose(by_query(sa1, ta1, stats_a, bias_a, see_a, j + 4u, past, c, scale));
+    sb0 = transpose(by_query(sb0, tb0, stats_b, bias_b, see_b, j + 0u, past, c, scale));
+    sb1 = transpose(by_query(sb1, tb1, stats_b, bias_b, see_b, j + 4u, past, c, scale));
     for (var d = 0u; d < cols; d++) {
       let k0 = mat4x4f(k4[j0.x + d], k4[j0.y + d], k4[j0.z + d], k4[j0.w + d]);
       let k1 = mat4x4f(k4[j1.x + d], k4[j1.y + d], k4[j1.z + d], k4[j1.w + d]);
@@ -430,14 +446,14 @@ fn attention_bwd_kv_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_work
     let do0 = r0 * (pb.E / 2u);
     let stats_0 = stats_of(do0);
     let bias_0 = (r0 % bias_rows) * pb.T;
-    let see_0 = seen_by(i0, view);
+    let see_0 = seen_before(vec4u(i) + vec4u(0u, 1u, 2u, 3u), seers.y, view);
     let i1 = min(vec4u(i) + vec4u(4u, 5u, 6u, 7u), vec4u(seers.y - 1u));
     let r1 = head * pb.S + i1;
     let q1 = r1 * cols;
     let do1 = r1 * (pb.E / 2u);
     let stats_1 = stats_of(do1);
     let bias_1 = (r1 % bias_rows) * pb.T;
-    let see_1 = seen_by(i1, view);
+    let see_1 = seen_before(vec4u(i) + vec4u(4u, 5u, 6u, 7u), seers.y, view);
     var sa0 = mat4x4f();
     var sa1 = mat4x4f();
     var ta0 = mat4x4f();
@@ -464,30 +480,18 @@ fn attention_bwd_kv_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_work
       ta1 += vat * y1;
       tb1 += vbt * y1;
     }
-    let ea00 = differentiated(sa0[0], ta0[0], vec4f(stats_0.lse.x), vec4f(stats_0.delta.x), bias_0.x + keys_a, (keys_a >= vec4u(see_0.lo.x)) & (keys_a < vec4u(see_0.hi.x)) & vec4<bool>(i + 0u < seers.y), c, scale);
-    let ea01 = differentiated(sa0[1], ta0[1], vec4f(stats_0.lse.y), vec4f(stats_0.delta.y), bias_0.y + keys_a, (keys_a >= vec4u(see_0.lo.y)) & (keys_a < vec4u(see_0.hi.y)) & vec4<bool>(i + 1u < seers.y), c, scale);
-    let ea02 = differentiated(sa0[2], ta0[2], vec4f(stats_0.lse.z), vec4f(stats_0.delta.z), bias_0.z + keys_a, (keys_a >= vec4u(see_0.lo.z)) & (keys_a < vec4u(see_0.hi.z)) & vec4<bool>(i + 2u < seers.y), c, scale);
-    let ea03 = differentiated(sa0[3], ta0[3], vec4f(stats_0.lse.w), vec4f(stats_0.delta.w), bias_0.w + keys_a, (keys_a >= vec4u(see_0.lo.w)) & (keys_a < vec4u(see_0.hi.w)) & vec4<bool>(i + 3u < seers.y), c, scale);
-    ta0 = transpose(mat4x4f(ea00.w, ea01.w, ea02.w, ea03.w));
-    sa0 = transpose(mat4x4f(ea00.ds, ea01.ds, ea02.ds, ea03.ds));
-    let ea10 = differentiated(sa1[0], ta1[0], vec4f(stats_1.lse.x), vec4f(stats_1.delta.x), bias_1.x + keys_a, (keys_a >= vec4u(see_1.lo.x)) & (keys_a < vec4u(see_1.hi.x)) & vec4<bool>(i + 4u < seers.y), c, scale);
-    let ea11 = differentiated(sa1[1], ta1[1], vec4f(stats_1.lse.y), vec4f(stats_1.delta.y), bias_1.y + keys_a, (keys_a >= vec4u(see_1.lo.y)) & (keys_a < vec4u(see_1.hi.y)) & vec4<bool>(i + 5u < seers.y), c, scale);
-    let ea12 = differentiated(sa1[2], ta1[2], vec4f(stats_1.lse.z), vec4f(stats_1.delta.z), bias_1.z + keys_a, (keys_a >= vec4u(see_1.lo.z)) & (keys_a < vec4u(see_1.hi.z)) & vec4<bool>(i + 6u < seers.y), c, scale);
-    let ea13 = differentiated(sa1[3], ta1[3], vec4f(stats_1.lse.w), vec4f(stats_1.delta.w), bias_1.w + keys_a, (keys_a >= vec4u(see_1.lo.w)) & (keys_a < vec4u(see_1.hi.w)) & vec4<bool>(i + 7u < seers.y), c, scale);
-    ta1 = transpose(mat4x4f(ea10.w, ea11.w, ea12.w, ea13.w));
-    sa1 = transpose(mat4x4f(ea10.ds, ea11.ds, ea12.ds, ea13.ds));
-    let eb00 = differentiated(sb0[0], tb0[0], vec4f(stats_0.lse.x), vec4f(stats_0.delta.x), bias_0.x + keys_b, (keys_b >= vec4u(see_0.lo.x)) & (keys_b < vec4u(see_0.hi.x)) & vec4<bool>(i + 0u < seers.y), c, scale);
-    let eb01 = differentiated(sb0[1], tb0[1], vec4f(stats_0.lse.y), vec4f(stats_0.delta.y), bias_0.y + keys_b, (keys_b >= vec4u(see_0.lo.y)) & (keys_b < vec4u(see_0.hi.y)) & vec4<bool>(i + 1u < seers.y), c, scale);
-    let eb02 = differentiated(sb0[2], tb0[2], vec4f(stats_0.lse.z), vec4f(stats_0.delta.z), bias_0.z + keys_b, (keys_b >= vec4u(see_0.lo.z)) & (keys_b < vec4u(see_0.hi.z)) & vec4<bool>(i + 2u < seers.y), c, scale);
-    let eb03 = differentiated(sb0[3], tb0[3], vec4f(stats_0.lse.w), vec4f(stats_0.delta.w), bias_0.w + keys_b, (keys_b >= vec4u(see_0.lo.w)) & (keys_b < vec4u(see_0.hi.w)) & vec4<bool>(i + 3u < seers.y), c, scale);
-    tb0 = transpose(mat4x4f(eb00.w, eb01.w, eb02.w, eb03.w));
-    sb0 = transpose(mat4x4f(eb00.ds, eb01.ds, eb02.ds, eb03.ds));
-    let eb10 = differentiated(sb1[0], tb1[0], vec4f(stats_1.lse.x), vec4f(stats_1.delta.x), bias_1.x + keys_b, (keys_b >= vec4u(see_1.lo.x)) & (keys_b < vec4u(see_1.hi.x)) & vec4<bool>(i + 4u < seers.y), c, scale);
-    let eb11 = differentiated(sb1[1], tb1[1], vec4f(stats_1.lse.y), vec4f(stats_1.delta.y), bias_1.y + keys_b, (keys_b >= vec4u(see_1.lo.y)) & (keys_b < vec4u(see_1.hi.y)) & vec4<bool>(i + 5u < seers.y), c, scale);
-    let eb12 = differentiated(sb1[2], tb1[2], vec4f(stats_1.lse.z), vec4f(stats_1.delta.z), bias_1.z + keys_b, (keys_b >= vec4u(see_1.lo.z)) & (keys_b < vec4u(see_1.hi.z)) & vec4<bool>(i + 6u < seers.y), c, scale);
-    let eb13 = differentiated(sb1[3], tb1[3], vec4f(stats_1.lse.w), vec4f(stats_1.delta.w), bias_1.w + keys_b, (keys_b >= vec4u(see_1.lo.w)) & (keys_b < vec4u(see_1.hi.w)) & vec4<bool>(i + 7u < seers.y), c, scale);
-    tb1 = transpose(mat4x4f(eb10.w, eb11.w, eb12.w, eb13.w));
-    sb1 = transpose(mat4x4f(eb10.ds, eb11.ds, eb12.ds, eb13.ds));
+    let ea0 = by_key(sa0, ta0, stats_0, bias_0, see_0, keys_a, c, scale);
+    ta0 = transpose(ea0.w);
+    sa0 = transpose(ea0.ds);
+    let ea1 = by_key(sa1, ta1, stats_1, bias_1, see_1, keys_a, c, scale);
+    ta1 = transpose(ea1.w);
+    sa1 = transpose(ea1.ds);
+    let eb0 = by_key(sb0, tb0, stats_0, bias_0, see_0, keys_b, c, scale);
+    tb0 = transpose(eb0.w);
+    sb0 = transpose(eb0.ds);
+    let eb1 = by_key(sb1, tb1, stats_1, bias_1, see_1, keys_b, c, scale);
+    tb1 = transpose(eb1.w);
+    sb1 = transpose(eb1.ds);
     for (var d = 0u; d < cols; d++) {
       let x0 = mat4x4f(q4[q0.x + d], q4[q0.y + d], q4[q0.z + d], q4[q0.w + d]);
       let y0 = mat4x4f(do_at(do0.x, d), do_at(do0.y, d), do_at(do0.z, d), do_at(do0.w, d));
@@ -570,10 +574,7 @@ fn attention_bwd_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_workgr
       dp = tile_dots(dp, y, x);
       workgroupBarrier();
     }
-    for (var i = 0u; i < 4u; i++) {
-      let j = j0 + 4u * x + i;
-      s[i] = differentiated(s[i], dp[i], stats.lse, stats.delta, bias_at + min(j, keys.y - 1u), sees(see, j), c, scale).ds;
-    }
+    s = by_query(s, dp, stats, bias_at, see, j0 + 4u * x, keys.y, c, scale);
     tile_keep(s, y, x);
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
       let d = 8u * chunk + x;
@@ -646,17 +647,11 @@ fn attention_bwd_kv_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_wor
       dp = tile_dots(dp, y, x);
       workgroupBarrier();
     }
-    for (var i = 0u; i < 4u; i++) {
-      let at = min(4u * x + i, count - 1u);
-      let see = keys_of(i0 + at, pb.S, pb.T, pb.causal, pb.window);
-      let seen = (keys >= vec4u(see.x)) & (keys < vec4u(see.y)) & vec4<bool>(4u * x + i < count);
-      let stats = stats_at((row0 + at) * (pb.E / 2u));
-      let bias_at = ((row0 + at) % max(pb.L * pb.S, 1u)) * pb.T;
-      let e = differentiated(s[i], dp[i], vec4f(stats.x), vec4f(stats.y), bias_at + keys, seen, c, scale);
-      s[i] = e.ds;
-      dp[i] = e.w;
-    }
-    tile_keep(dp, y, x);
+    let at = vec4u(4u * x) + vec4u(0u, 1u, 2u, 3u);
+    let rows = vec4u(row0) + min(at, vec4u(count - 1u));
+    let see = seen_before(vec4u(i0) + at, seers.y, view);
+    let e = by_key(s, dp, stats_of(rows * (pb.E / 2u)), (rows % max(pb.L * pb.S, 1u)) * pb.T, see, keys, c, scale);
+    tile_keep(e.w, y, x);
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
       let d = 8u * chunk + x;
       for (var i = y; i < 32u; i += 8u) {
@@ -667,7 +662,7 @@ fn attention_bwd_kv_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_wor
       av[chunk] = tile_sums(av[chunk], y, x);
       workgroupBarrier();
     }
-    tile_keep(s, y, x);
+    tile_keep(e.ds, y, x);
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
       let d = 8u * chunk + x;
       for (var i = y; i < 32u; i += 8u) {
@@ -686,6 +681,68 @@ fn attention_bwd_kv_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_wor
         if (pb.beta_dk != 0.0) { dk4[at] = pb.beta_dk * dk4[at] + ak[chunk][r]; } else { dk4[at] = ak[chunk][r]; }
         if (pb.beta_dv != 0.0) { dv4[at] = pb.beta_dv * dv4[at] + av[chunk][r]; } else { dv4[at] = av[chunk][r]; }
       }
+    }
+  }
+}
+
+// ---- D a multiple of 4: a thread has four queries by four keys of dbias.
+
+@group(0) @binding(1) var<storage, read> rows2_d: array<vec2f>; // (B,H,S,D/2+1)
+@group(0) @binding(2) var<storage, read> q4_d: array<vec4f>;    // (B,H,S,D/4)
+@group(0) @binding(3) var<storage, read> k4_d: array<vec4f>;    // (B,G,T,D/4)
+@group(0) @binding(4) var<storage, read> v4_d: array<vec4f>;    // (B,G,T,D/4)
+
+fn do_at_d(at: u32, d: u32) -> vec4f {
+  return vec4f(rows2_d[at + 2u * d], rows2_d[at + 2u * d + 1u]);
+}
+
+@compute @workgroup_size(32)
+fn attention_bwd_bias_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let down = (pd.S + 3u) / 4u;
+  let across = (pd.T + 3u) / 4u;
+  let id = (w.y * g.x + w.x) * 32u + l;
+  if (id >= pd.L * down * across) { return; }
+  let i0 = ((id / across) % down) * 4u;
+  let j0 = (id % across) * 4u;
+  let lead = id / (across * down);
+  let cols = pd.D / 4u;
+  let c = score_of(pd.scale, pd.D, pd.softcap);
+  let view = View(pd.S, pd.T, pd.causal, pd.window);
+  let i = min(vec4u(i0, i0 + 1u, i0 + 2u, i0 + 3u), vec4u(pd.S - 1u));
+  let j = min(vec4u(j0, j0 + 1u, j0 + 2u, j0 + 3u), vec4u(pd.T - 1u));
+  let see = seen_by(i, view);
+  let at = (vec4u(lead * pd.S) + i) * pd.T;
+  var sum = mat4x4f();
+  for (var head = lead; head < pd.B * pd.H; head += pd.L) {
+    let rows = vec4u(head * pd.S) + i;
+    let qr = rows * cols;
+    let dr = rows * (pd.E / 2u);
+    let kr = (vec4u(kv_of(head, pd.H, pd.G, pd.T)) + j) * cols;
+    var s = mat4x4f();
+    var dp = mat4x4f();
+    for (var d = 0u; d < cols; d++) {
+      s += transpose(mat4x4f(q4_d[qr.x + d], q4_d[qr.y + d], q4_d[qr.z + d], q4_d[qr.w + d])) * mat4x4f(k4_d[kr.x + d], k4_d[kr.y + d], k4_d[kr.z + d], k4_d[kr.w + d]);
+      dp += transpose(mat4x4f(do_at_d(dr.x, d), do_at_d(dr.y, d), do_at_d(dr.z, d), do_at_d(dr.w, d))) * mat4x4f(v4_d[kr.x + d], v4_d[kr.y + d], v4_d[kr.z + d], v4_d[kr.w + d]);
+    }
+    let last = dr + pd.D / 2u;
+    let x = rows2_d[last.x];
+    let y = rows2_d[last.y];
+    let z = rows2_d[last.z];
+    let u = rows2_d[last.w];
+    let lse = vec4f(x.x, y.x, z.x, u.x);
+    let from_lse = select(lse * LOG2E, vec4f(3e38), bitcast<vec4u>(lse) == vec4u(0xff800000u));
+    for (var n = 0u; n < 4u; n++) {
+      var t = s[n] * c.factor;
+      t = select(t, c.most * tanh_4(t), c.most > 0.0);
+      t += LOG2E * vec4f(bias_d[at.x + j[n]], bias_d[at.y + j[n]], bias_d[at.z + j[n]], bias_d[at.w + j[n]]);
+      let e = exp2_4(select(t, vec4f(HIDDEN), t < vec4f(HIDDEN)) - from_lse);
+      sum[n] += select(vec4f(), e * (dp[n] - vec4f(x.y, y.y, z.y, u.y)), sees(see, j[n]));
+    }
+  }
+  for (var r = 0u; r < 4u && i0 + r < pd.S; r++) {
+    for (var n = 0u; n < 4u && j0 + n < pd.T; n++) {
+      let to = at[r] + j0 + n;
+      if (pd.beta != 0.0) { dbias[to] = pd.beta * dbias[to] + sum[n][r]; } else { dbias[to] = sum[n][r]; }
     }
   }
 }

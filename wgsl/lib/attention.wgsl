@@ -72,12 +72,6 @@ fn score_of(scale: f32, D: u32, softcap: f32) -> Score {
 }
 
 // A tile is a matrix of four columns, the items that stream by, over four rows that a thread keeps.
-fn capped_4(t: mat4x4f, c: Score) -> mat4x4f {
-  return mat4x4f(
-    select(t[0], c.most * tanh_4(t[0]), c.most > 0.0), select(t[1], c.most * tanh_4(t[1]), c.most > 0.0),
-    select(t[2], c.most * tanh_4(t[2]), c.most > 0.0), select(t[3], c.most * tanh_4(t[3]), c.most > 0.0),
-  );
-}
 
 // Column i times factor[i].
 fn columns_times(a: mat4x4f, factor: vec4f) -> mat4x4f {
