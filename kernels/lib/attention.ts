@@ -99,6 +99,8 @@ const SHAPES = [
   [1, 1, 1, 1, 130, 65],
   [1, 1, 1, 67, 3, 96],
   [2, 1, 1, 130, 70, 9],
+  [1, 2, 1, 33, 35, 80],
+  [1, 1, 1, 3, 34, 256],
 ] as const;
 export const point = (
   [B, H, G, S, T, D]: readonly number[],
