@@ -11,8 +11,10 @@ export interface Cut {
   readonly axis: number;
   /** Elements of one unit: the axes behind it. */
   readonly inner: number;
-  /** How often it recurs: the axes before it. 1: a part is a range of the tensor. */
+  /** How often it recurs: the axes before it. */
   readonly outer: number;
+  /** A part is no range that can be bound: it is copied. */
+  readonly copied: boolean;
 }
 
 export interface CutPlan {
@@ -27,16 +29,17 @@ export interface CutPlan {
 }
 
 /**
- * How to run a call whose tensors are over `limit` bytes as several that are not: along the first of
- * the extents in `spec.cut` for which every part fits.
+ * How to run a call whose tensors are over `limit` bytes as several with smaller ones: along the first
+ * of the extents in `spec.cut` for which every part fits, or else the first that makes something fit.
  * @throws MemoryError naming the argument that is too large
  */
 export function planCut(call: Call, limit: number): CutPlan {
   const { spec, tensors, dims, params } = call;
-  for (const group of spec.cut?.(dims, params) ?? []) {
-    const plan = along(call, group.split(" "), limit);
-    if (plan) return plan;
-  }
+  const plans = (spec.cut?.(dims, params) ?? []).flatMap(
+    (group) => along(call, group.split(" "), limit) ?? [],
+  );
+  const plan = plans.find((p) => p.fits) ?? plans[0];
+  if (plan) return plan;
   const at = tensors.findIndex((t) => t && t.byteLength > limit);
   const t = tensors[at] as Tensor;
   throw new MemoryError(
@@ -46,36 +49,47 @@ export function planCut(call: Call, limit: number): CutPlan {
   );
 }
 
-function along(call: Call, letters: readonly string[], limit: number): CutPlan | undefined {
+function along(
+  call: Call,
+  letters: readonly string[],
+  limit: number,
+): (CutPlan & { readonly fits: boolean }) | undefined {
   const { spec, tensors, dims, params } = call;
   const length = dims[letters[0]];
   if (length < 2) return undefined;
   // Others of the group that are shorter recur along it: an operand that is repeated.
   const cutting = new Set(letters.filter((l) => dims[l] === length));
   const period = Math.max(1, ...letters.filter((l) => !cutting.has(l)).map((l) => dims[l]));
-  let multiple = period;
+  let aligned = period;
   let most = length;
-  const cuts: (Cut | undefined)[] = [];
+  let fits = true;
+  let helps = false;
+  const found: (Omit<Cut, "copied"> | undefined)[] = [];
   for (const [i, a] of spec.args.entries()) {
     const t = tensors[i];
     const axes = t && axesOf(spec, i, params);
     const at = axes?.findIndex((axis) => cutting.has(axis)) ?? -1;
     if (!t || !axes || at < 0) {
-      if (t && t.byteLength > limit) return undefined;
+      if (t && t.byteLength > limit) fits = false;
       // Without the extent, an output is a sum over it, or none of ours to cut.
       if (t && a.role !== "acc" && a.role !== "in" && a.role !== "opt") return undefined;
-      cuts.push(undefined);
+      found.push(undefined);
       continue;
     }
     const outer = product(axes.slice(0, at).map((axis) => extent(axis, call)));
     const inner = t.size / (outer * length);
-    cuts.push({ axis: at, inner, outer });
+    found.push({ axis: at, inner, outer });
+    if (t.byteLength > limit) helps = true;
     most = Math.min(most, Math.floor(limit / (4 * Math.max(1, inner * outer))));
     if (outer === 1)
-      multiple = leastCommonMultiple(multiple, ALIGN / greatestCommonDivisor(ALIGN, inner));
+      aligned = leastCommonMultiple(aligned, ALIGN / greatestCommonDivisor(ALIGN, inner));
   }
-  const chunk = most >= length ? length : most - (most % multiple);
-  return chunk > 0 ? { cuts, extent: letters[0], length, chunk, period } : undefined;
+  // Parts that begin where a binding may; where those are too large, parts that are copied.
+  const chunk = Math.min(length, most - (most % aligned) || most - (most % period));
+  const cuts = found.map(
+    (c) => c && { ...c, copied: c.outer > 1 || (chunk < length && (chunk * c.inner) % ALIGN > 0) },
+  );
+  return helps && chunk > 0 ? { cuts, extent: letters[0], length, chunk, period, fits } : undefined;
 }
 
 const extent = (axis: string, { dims }: Call): number =>

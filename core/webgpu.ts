@@ -495,12 +495,11 @@ export class WebgpuBackend extends Backend {
   #cut(call: Call): { steps: (Call | CopyCall)[]; release: () => void } {
     const plan = planCut(call, this.#maxBinding);
     const made: Tensor[] = [];
-    const view = (t: Tensor, shape: Shape, element: number): Tensor => {
-      const v = new Tensor(this, shape, t.dtype, t.storage, t.byteOffset + 4 * element);
-      made.push(v);
-      return v;
-    };
+    // A view owns nothing: in a recording the storage may have been handed on already.
+    const view = (t: Tensor, shape: Shape, element: number): Tensor =>
+      new Tensor(this, shape, t.dtype, { ...t.storage, refs: 1 }, t.byteOffset + 4 * element);
     const steps: (Call | CopyCall)[] = [];
+    const releases: (() => void)[] = [];
     for (let start = 0; start < plan.length; start += plan.chunk) {
       const n = Math.min(plan.chunk, plan.length - start);
       const after: CopyCall[] = [];
@@ -509,7 +508,7 @@ export class WebgpuBackend extends Backend {
         const cut = plan.cuts[i];
         const shape = partShape(call, i, plan, n);
         if (!cut) return view(t, shape, 0);
-        if (cut.outer === 1) return view(t, shape, start * cut.inner);
+        if (!cut.copied) return view(t, shape, start * cut.inner);
         const part = detached(() => this.empty(shape, t.dtype));
         made.push(part);
         const run = n * cut.inner;
@@ -529,11 +528,15 @@ export class WebgpuBackend extends Backend {
         if (output && !plan.cuts[at] && start > 0) options[name] = 1;
       }
       const own = call.spec.part?.(options, plan.extent, start, n) ?? options;
-      steps.push(prepare(call.spec, given, own)[1], ...after);
+      const part = prepare(call.spec, given, own)[1];
+      const inner = this.#isTooLarge(part) ? this.#cut(part) : { steps: [part], release: () => {} };
+      releases.push(inner.release);
+      steps.push(...inner.steps, ...after);
     }
     return {
       steps,
       release: () => {
+        for (const r of releases) r();
         for (const t of made) t.dispose();
       },
     };
