@@ -188,8 +188,8 @@ export const attention_decode = /* @__PURE__ */ defineKernel({
       name: "split",
       source,
       consts: { SPLIT },
-      when: ({ B, H, S, D, T }) => B * H * S * D * T > 0 && D % 4 === 0,
-      prefer: ({ H, G, S, T }) => (H / G) * S <= 16 && T >= 2 * SPLIT,
+      when: ({ B, H, G, S, D, T }) => B * H * S * D * T > 0 && D % 4 === 0 && (H / G) * S <= 16,
+      prefer: ({ T }) => T >= 2 * SPLIT,
       scratch: ({ B, H, S, D, T }) => 16 * Math.ceil(T / SPLIT) * B * H * S * (D / 4 + 1),
       grid: ({ B, G, H, S, T }) =>
         linear(Math.ceil(T / SPLIT) * B * G * Math.ceil((H * S) / G / 4)),

@@ -13,6 +13,7 @@ import { isRight } from "../core/webgpu-variant.ts";
 import {
   attention,
   attention_bwd,
+  attention_bwd_bias,
   attention_decode,
   kv_append,
   rope,
@@ -348,6 +349,9 @@ describe.each(["ref", "wasm", "webgpu"] as const)("attention on %s", (name) => {
 test("no memory of S·T", () => {
   const d = { B: 1, H: 8, G: 8, S: 8192, T: 8192, D: 64, E: 66, L: 0 };
   const linear = 4 * (d.S + d.T) * d.D;
-  for (const { spec } of [attention, attention_bwd, attention_decode])
+  for (const { spec } of [attention, attention_bwd, attention_bwd_bias, attention_decode]) {
     expect(spec.wasm?.scratch?.(d, {}), spec.name).toBeLessThan(2 * linear);
+    for (const v of spec.webgpu ?? [])
+      if (v.when?.(d, { softcap: 0 }) ?? true) expect(v.scratch?.(d, {}) ?? 0, spec.name).toBe(0);
+  }
 });

@@ -266,11 +266,11 @@ fn attend_rows(row0: u32, n: u32, first: u32, view: View, c: Score, D: u32, bias
       b3 += qbt * k3;
     }
     let part = j < all_from || j + 16u > all_past;
-    a0 = judged(a0, j + 0u, past, fa, bias_a, c, bias_rows != 0u, part);
+    a0 = judged(a0, j, past, fa, bias_a, c, bias_rows != 0u, part);
     a1 = judged(a1, j + 4u, past, fa, bias_a, c, bias_rows != 0u, part);
     a2 = judged(a2, j + 8u, past, fa, bias_a, c, bias_rows != 0u, part);
     a3 = judged(a3, j + 12u, past, fa, bias_a, c, bias_rows != 0u, part);
-    b0 = judged(b0, j + 0u, past, fb, bias_b, c, bias_rows != 0u, part);
+    b0 = judged(b0, j, past, fb, bias_b, c, bias_rows != 0u, part);
     b1 = judged(b1, j + 4u, past, fb, bias_b, c, bias_rows != 0u, part);
     b2 = judged(b2, j + 8u, past, fb, bias_b, c, bias_rows != 0u, part);
     b3 = judged(b3, j + 12u, past, fb, bias_b, c, bias_rows != 0u, part);
@@ -410,7 +410,10 @@ fn attention_decode_f32__split(@builtin(workgroup_id) w: vec3u, @builtin(num_wor
     s0 = transpose(s0);
     s1 = transpose(s1);
     for (var d = 0u; d < cols; d++) {
-      let a = columns_times(mat4x4f(parts[to.x + d], parts[to.y + d], parts[to.z + d], parts[to.w + d]), down) + mat4x4f(v4[j0.x + d], v4[j0.y + d], v4[j0.z + d], v4[j0.w + d]) * s0 + mat4x4f(v4[j1.x + d], v4[j1.y + d], v4[j1.z + d], v4[j1.w + d]) * s1;
+      let v0 = mat4x4f(v4[j0.x + d], v4[j0.y + d], v4[j0.z + d], v4[j0.w + d]);
+      let v1 = mat4x4f(v4[j1.x + d], v4[j1.y + d], v4[j1.z + d], v4[j1.w + d]);
+      let old = mat4x4f(parts[to.x + d], parts[to.y + d], parts[to.z + d], parts[to.w + d]);
+      let a = columns_times(old, down) + v0 * s0 + v1 * s1;
       parts[to.x + d] = a[0];
       parts[to.y + d] = a[1];
       parts[to.z + d] = a[2];

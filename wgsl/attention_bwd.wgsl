@@ -392,9 +392,9 @@ fn attention_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgro
       ta1 += dat * v1;
       tb1 += dbt * v1;
     }
-    sa0 = transpose(by_query(sa0, ta0, stats_a, bias_a, see_a, j + 0u, past, c, scale));
+    sa0 = transpose(by_query(sa0, ta0, stats_a, bias_a, see_a, j, past, c, scale));
     sa1 = transpose(by_query(sa1, ta1, stats_a, bias_a, see_a, j + 4u, past, c, scale));
-    sb0 = transpose(by_query(sb0, tb0, stats_b, bias_b, see_b, j + 0u, past, c, scale));
+    sb0 = transpose(by_query(sb0, tb0, stats_b, bias_b, see_b, j, past, c, scale));
     sb1 = transpose(by_query(sb1, tb1, stats_b, bias_b, see_b, j + 4u, past, c, scale));
     for (var d = 0u; d < cols; d++) {
       let k0 = mat4x4f(k4[j0.x + d], k4[j0.y + d], k4[j0.z + d], k4[j0.w + d]);
@@ -721,8 +721,10 @@ fn attention_bwd_bias_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_w
     var s = mat4x4f();
     var dp = mat4x4f();
     for (var d = 0u; d < cols; d++) {
-      s += transpose(mat4x4f(q4_d[qr.x + d], q4_d[qr.y + d], q4_d[qr.z + d], q4_d[qr.w + d])) * mat4x4f(k4_d[kr.x + d], k4_d[kr.y + d], k4_d[kr.z + d], k4_d[kr.w + d]);
-      dp += transpose(mat4x4f(do_at_d(dr.x, d), do_at_d(dr.y, d), do_at_d(dr.z, d), do_at_d(dr.w, d))) * mat4x4f(v4_d[kr.x + d], v4_d[kr.y + d], v4_d[kr.z + d], v4_d[kr.w + d]);
+      let qt = transpose(mat4x4f(q4_d[qr.x + d], q4_d[qr.y + d], q4_d[qr.z + d], q4_d[qr.w + d]));
+      let ct = transpose(mat4x4f(do_at_d(dr.x, d), do_at_d(dr.y, d), do_at_d(dr.z, d), do_at_d(dr.w, d)));
+      s += qt * mat4x4f(k4_d[kr.x + d], k4_d[kr.y + d], k4_d[kr.z + d], k4_d[kr.w + d]);
+      dp += ct * mat4x4f(v4_d[kr.x + d], v4_d[kr.y + d], v4_d[kr.z + d], v4_d[kr.w + d]);
     }
     let last = dr + pd.D / 2u;
     let x = rows2_d[last.x];

@@ -71,7 +71,7 @@ fn score_of(scale: f32, D: u32, softcap: f32) -> Score {
   return Score(s * LOG2E, 0.0);
 }
 
-// A tile is a matrix of four columns, the items that stream by, over four rows that a thread keeps.
+// A tile of scores is a matrix of four columns, the items that stream by, over four rows that a thread keeps.
 
 // Column i times factor[i].
 fn columns_times(a: mat4x4f, factor: vec4f) -> mat4x4f {
