@@ -73,8 +73,14 @@ const factors = {
   ],
   D: [32, 64, 80, 96, 128, 256, 5],
 } as const;
+interface Combination {
+  name: string;
+  d: Record<string, number>;
+  shapes: Record<string, number[]>;
+  options: { causal: number; window: number; softcap: number; scale: number };
+}
 const names = Object.keys(factors) as (keyof typeof factors)[];
-const combinations = pairwise(names.map((n) => factors[n].length)).map((row) => {
+const combinations = pairwise(names.map((n) => factors[n].length)).map((row): Combination => {
   const at = Object.fromEntries(names.map((n, i) => [n, factors[n][row[i]]])) as {
     [K in keyof typeof factors]: (typeof factors)[K][number];
   };
@@ -166,7 +172,7 @@ describe.each(["ref", "wasm", "webgpu"] as const)("attention on %s", (name) => {
   /** o and the gradients of ⟨o, weights⟩, on this backend or another. */
   async function differentiate(
     on: Backend,
-    { shapes, options }: (typeof combinations)[number],
+    { shapes, options }: Combination,
     moved: Record<string, ArrayLike<number>> = {},
   ): Promise<Record<string, ArrayLike<number>>> {
     const size = (s: number[]) => s.reduce((a, b) => a * b, 1);
