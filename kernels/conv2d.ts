@@ -31,6 +31,10 @@ import { atLeastOne } from "./lib/params.ts";
 /** Pixels and rows of a product that a tile computes. */
 const PIXELS = 32;
 const ROWS = 120;
+/** Products of channels, and pixels, from which blocks of them are worth their packing on a CPU's WebGPU. */
+const BLOCKED = 16;
+/** Channels, planes and pixels from which tiles are on a GPU. */
+const TILED = 16;
 /** Pixels of dy that the gradient of w takes at a time. */
 const CHUNK = 512;
 
@@ -74,7 +78,61 @@ export const conv2d = /* @__PURE__ */ defineKernel({
     if (bias) biasGradient(g, dz);
   },
   cost,
-  webgpu: [{ source, grid: ({ B, O, P, Q }) => linear(B * O * P * Q) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      entry: "conv2d_pack_f32",
+      grid: ({ O, I, R, S }, { groups }) => linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+      when: ({ R, S }, { stride, dilation }) => R === 3 && S === 3 && stride === 1 && dilation === 1,
+      prefer: ({ O, I, P, Q }, { groups }, { software }) =>
+        software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
+      scratch: ({ O, I, R, S }, { groups }) => 16 * R * S * groups * Math.ceil(O / groups / 4) * I,
+      then: [
+        {
+          entry: "conv2d_f32__rows",
+          grid: ({ B, O, P, Q }, { groups }) =>
+            linear(
+              B * groups * Math.ceil(O / groups / 4) * Math.ceil(P / 8) * Math.ceil(Q / 8),
+              16,
+            ),
+        },
+      ],
+    },
+    {
+      name: "blocks",
+      source,
+      entry: "conv2d_pack_f32",
+      grid: ({ O, I, R, S }, { groups }) => linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+      prefer: ({ O, I, P, Q }, { groups }, { software }) =>
+        software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
+      scratch: ({ O, I, R, S }, { groups }) => 16 * R * S * groups * Math.ceil(O / groups / 4) * I,
+      then: [
+        {
+          entry: "conv2d_f32__blocks",
+          grid: ({ B, O, P, Q }, { groups }) =>
+            linear(B * groups * Math.ceil(O / groups / 8) * Math.ceil((P * Q) / 16), 16),
+        },
+      ],
+    },
+    {
+      name: "tiles",
+      source,
+      entry: "conv2d_pack_f32",
+      grid: ({ O, I, R, S }, { groups }) => linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+      prefer: ({ O, I, P, Q }, { groups }, { software }) =>
+        !software && O / groups >= TILED && I >= TILED && P * Q >= TILED,
+      scratch: ({ O, I, R, S }, { groups }) => 16 * R * S * groups * Math.ceil(O / groups / 4) * I,
+      then: [
+        {
+          entry: "conv2d_f32__tiles",
+          grid: ({ B, O, P, Q }, { groups }) =>
+            linear(B * groups * Math.ceil(O / groups / 64) * Math.ceil((P * Q) / 64), 1),
+        },
+      ],
+    },
+    { source, grid: ({ B, O, P, Q }) => linear(B * O * P * Q) },
+  ],
   wasm: {
     tiles: ({ B, O, P, Q }, { groups }) =>
       B * groups * Math.ceil((P * Q) / PIXELS) * Math.ceil(O / groups / ROWS),
@@ -116,7 +174,74 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
     if (bias) biasGradient(g, dz);
   },
   cost,
-  webgpu: [{ source, grid: ({ B, C, H, W }) => linear(B * C * H * W) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      entry: "conv_transpose2d_pack_f32",
+      grid: ({ O, I, R, S }) => linear(R * S * O * Math.ceil(I / 4)),
+      when: ({ R, S }, { stride, dilation }) => R === 3 && S === 3 && stride === 1 && dilation === 1,
+      prefer: ({ O, I, H, W }, { groups }, { software }) =>
+        software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
+      scratch: ({ O, I, R, S }) => 16 * R * S * O * Math.ceil(I / 4),
+      then: [
+        {
+          entry: "conv_transpose2d_f32__rows",
+          grid: ({ B, I, H, W }, { groups }) =>
+            linear(B * groups * Math.ceil(I / 4) * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
+        },
+      ],
+    },
+    {
+      name: "blocks",
+      source,
+      entry: "conv_transpose2d_pack_f32",
+      grid: ({ O, I, R, S }) => linear(R * S * O * Math.ceil(I / 4)),
+      prefer: ({ O, I, H, W }, { groups }, { software }) =>
+        software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
+      scratch: ({ O, I, R, S }) => 16 * R * S * O * Math.ceil(I / 4),
+      then: [
+        {
+          entry: "conv_transpose2d_f32__blocks",
+          grid: ({ B, I, H, W }, { groups, stride }) =>
+            linear(
+              B *
+                groups *
+                Math.ceil(I / 8) *
+                Math.min(stride, H) *
+                Math.min(stride, W) *
+                Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 16),
+              16,
+            ),
+        },
+      ],
+    },
+    {
+      name: "tiles",
+      source,
+      entry: "conv_transpose2d_pack_f32",
+      grid: ({ O, I, R, S }) => linear(R * S * O * Math.ceil(I / 4)),
+      prefer: ({ O, I, H, W }, { groups }, { software }) =>
+        !software && O / groups >= TILED && I >= TILED && H * W >= TILED,
+      scratch: ({ O, I, R, S }) => 16 * R * S * O * Math.ceil(I / 4),
+      then: [
+        {
+          entry: "conv_transpose2d_f32__tiles",
+          grid: ({ B, I, H, W }, { groups, stride }) =>
+            linear(
+              B *
+                groups *
+                Math.ceil(I / 64) *
+                Math.min(stride, H) *
+                Math.min(stride, W) *
+                Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 64),
+              1,
+            ),
+        },
+      ],
+    },
+    { source, grid: ({ B, C, H, W }) => linear(B * C * H * W) },
+  ],
   wasm: {
     // Pixels are taken in stride² phases: those of a phase meet the same taps.
     tiles: ({ B, C, H, W }, { groups, stride }) =>

@@ -1,6 +1,6 @@
 //! use index
 //! use activation
-// Convolutions, a thread an element of the result: a loop over the channels and taps that it meets.
+// Convolutions. First a thread an element of the result: a loop over the channels and taps that it meets.
 // Coordinates are signed; below 0 they turn into large u32, so one comparison sees both ends.
 
 struct P {
@@ -8,10 +8,10 @@ struct P {
   present: u32,
   stride: u32, pad: u32, dilation: u32, groups: u32, act: u32, beta: f32,
 }
-@group(0) @binding(0) var<storage, read_write> y: array<f32>; // (B,O,P,Q)
-@group(0) @binding(1) var<storage, read> x: array<f32>;       // (B,C,H,W)
+@group(0) @binding(0) var<storage, read_write> y: array<f32>; // (B,O,P,Q), transposed (B,C,H,W)
+@group(0) @binding(1) var<storage, read> x: array<f32>;       // (B,C,H,W), transposed (B,O,P,Q)
 @group(0) @binding(2) var<storage, read> w: array<f32>;       // (O,I,R,S)
-@group(0) @binding(3) var<storage, read> bias: array<f32>;    // (O)
+@group(0) @binding(3) var<storage, read> bias: array<f32>;    // (O), transposed (C)
 @group(0) @binding(4) var<uniform> p: P;
 
 @compute @workgroup_size(64)
@@ -48,10 +48,6 @@ struct PT {
   present: u32,
   stride: u32, pad: u32, dilation: u32, groups: u32, output_pad_h: u32, output_pad_w: u32, act: u32, beta: f32,
 }
-@group(0) @binding(0) var<storage, read_write> y_t: array<f32>; // (B,C,H,W)
-@group(0) @binding(1) var<storage, read> x_t: array<f32>;       // (B,O,P,Q)
-@group(0) @binding(2) var<storage, read> w_t: array<f32>;       // (O,I,R,S)
-@group(0) @binding(3) var<storage, read> bias_t: array<f32>;    // (C)
 @group(0) @binding(4) var<uniform> pt: PT;
 
 @compute @workgroup_size(64)
@@ -77,15 +73,15 @@ fn conv_transpose2d_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgrou
       var at = ((b * pt.O + o0) * pt.P + ph) * pt.Q + pw;
       var k = (o0 * pt.I + c % pt.I) * taps + r * pt.S + s;
       for (var o = 0u; o < depth; o++) {
-        sum += x_t[at] * w_t[k];
+        sum += x[at] * w[k];
         at += pt.P * pt.Q;
         k += pt.I * taps;
       }
     }
   }
-  if (pt.present != 0u) { sum += bias_t[c]; }
+  if (pt.present != 0u) { sum += bias[c]; }
   let v = activate(pt.act, sum);
-  if (pt.beta != 0.0) { y_t[i] = pt.beta * y_t[i] + v; } else { y_t[i] = v; }
+  if (pt.beta != 0.0) { y[i] = pt.beta * y[i] + v; } else { y[i] = v; }
 }
 
 struct PW {
@@ -121,4 +117,363 @@ fn conv2d_bwd_w_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) 
     }
   }
   if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+}
+
+// ---- conv2d and its transpose by blocks of channels and pixels ------------------------------
+
+// Both as one problem, a group of one image at a time: pixel n of channel m of y is the sum over taps and
+// planes of w[tap,m,plane] · x[plane, where the tap puts n]. Rows of a transposed convolution that are
+// `phases` apart meet the same taps, and meet them at consecutive rows of x; columns likewise.
+struct Task {
+  planes: u32, H: u32, W: u32,   // of x
+  channels: u32, P: u32, Q: u32, // of y
+  R: u32, S: u32,
+  top: u32, left: u32,           // how far before x the window of pixel 0 starts; may wrap below 0
+  step: u32, phases: u32, dilation: u32,
+  groups: u32, parts: u32,       // parts: groups of all images
+  present: u32, act: u32, beta: f32,
+}
+fn task() -> Task {
+  return Task(
+    p.I, p.H, p.W, p.O / p.groups, p.P, p.Q, p.R, p.S, p.pad, p.pad, p.stride, 1u, p.dilation,
+    p.groups, p.B * p.groups, p.present, p.act, p.beta,
+  );
+}
+fn task_t() -> Task {
+  return Task(
+    pt.O / pt.groups, pt.P, pt.Q, pt.I, pt.H, pt.W, pt.R, pt.S,
+    (pt.R - 1u) * pt.dilation - pt.pad, (pt.S - 1u) * pt.dilation - pt.pad, 1u, pt.stride, pt.dilation,
+    pt.groups, pt.B * pt.groups, pt.present, pt.act, pt.beta,
+  );
+}
+
+// The kernel (groups, taps, ⌈channels/4⌉, planes) in vectors of four channels, zero past the last; that of
+// a transposed convolution turned around. A pass of its own writes it.
+@group(0) @binding(5) var<storage, read_write> packed: array<vec4f>;
+
+fn quads(t: Task) -> u32 { return (t.channels + 3u) / 4u; }
+
+// Vector i, from the place of its first number in w, and the steps to the next channel and over all of them.
+fn pack(i: u32, m: u32, channels: u32, start: u32, step: u32) {
+  var v = vec4f();
+  if (m < channels) { v.x = w[start]; }
+  if (m + 1u < channels) { v.y = w[start + step]; }
+  if (m + 2u < channels) { v.z = w[start + 2u * step]; }
+  if (m + 3u < channels) { v.w = w[start + 3u * step]; }
+  packed[i] = v;
+}
+
+@compute @workgroup_size(64)
+fn conv2d_pack_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(wid, grid, l);
+  let t = task();
+  let taps = t.R * t.S;
+  let column = i / t.planes;
+  let tap = column / quads(t);
+  if (i >= t.groups * taps * quads(t) * t.planes) { return; }
+  let m = column % quads(t) * 4u;
+  let start = ((tap / taps * t.channels + m) * t.planes + i % t.planes) * taps + tap % taps;
+  pack(i, m, t.channels, start, t.planes * taps);
+}
+
+@compute @workgroup_size(64)
+fn conv_transpose2d_pack_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(wid, grid, l);
+  let t = task_t();
+  let taps = t.R * t.S;
+  let column = i / t.planes;
+  let tap = column / quads(t);
+  if (i >= t.groups * taps * quads(t) * t.planes) { return; }
+  let m = column % quads(t) * 4u;
+  let start = ((tap / taps * t.planes + i % t.planes) * t.channels + m) * taps + taps - 1u - tap % taps;
+  pack(i, m, t.channels, start, taps);
+}
+
+// Numbers of four channels from m on for the pixel `at` of a plane of y.
+fn put(t: Task, part: u32, group: u32, m: u32, at: u32, sums: vec4f) {
+  var s = sums;
+  let plane = t.P * t.Q;
+  var i = (part * t.channels + m) * plane + at;
+  for (var j = 0u; j < min(4u, t.channels - m); j++) {
+    var v = s[j];
+    if (t.present != 0u) { v += bias[group * t.channels + m + j]; }
+    // Loops and no ifs: a driver on a CPU goes through both sides of those.
+    for (var todo = t.act != 0u; todo; todo = false) { v = activate(t.act, v); }
+    for (var todo = t.beta != 0.0; todo; todo = false) { v += t.beta * y[i]; }
+    y[i] = v;
+    i += plane;
+  }
+}
+
+// sums + x wᵀ: a column a channel, a row a pixel.
+fn outer(x: vec4f, w: vec4f, sums: mat4x4f) -> mat4x4f {
+  return mat4x4f(
+    fma(x, vec4f(w.x), sums[0]), fma(x, vec4f(w.y), sums[1]), fma(x, vec4f(w.z), sums[2]), fma(x, vec4f(w.w), sums[3]),
+  );
+}
+
+// 3×3 kernels without stride or dilation, for a device on which a load costs many multiplications: a thread
+// four channels × 8×8 pixels. A row of ten numbers serves three taps of three rows of pixels.
+
+// What eight pixels of a row meet at three neighbouring taps.
+struct Line { a: mat3x4f, b: mat3x4f }
+fn line(at: u32, inside: bool, first: vec4<bool>, second: vec4<bool>, third: vec2<bool>) -> Line {
+  let l = select(vec4f(), vec4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]), first & vec4<bool>(inside));
+  let m = select(vec4f(), vec4f(x[at + 4u], x[at + 5u], x[at + 6u], x[at + 7u]), second & vec4<bool>(inside));
+  let r = select(vec2f(), vec2f(x[at + 8u], x[at + 9u]), third & vec2<bool>(inside));
+  return Line(
+    mat3x4f(l, vec4f(l.yzw, m.x), vec4f(l.zw, m.xy)),
+    mat3x4f(m, vec4f(m.yzw, r.x), vec4f(m.zw, r)),
+  );
+}
+fn taps(x: mat3x4f, w: mat3x4f, sums: mat4x4f) -> mat4x4f {
+  return outer(x[0], w[0], outer(x[1], w[1], outer(x[2], w[2], sums)));
+}
+fn put_line(t: Task, part: u32, group: u32, m: u32, h: u32, q: u32, a: mat4x4f, b: mat4x4f) {
+  var left = transpose(a);
+  var right = transpose(b);
+  let at = h * t.Q + q;
+  if (h >= t.P) { return; }
+  for (var i = 0u; i < min(4u, t.Q - q); i++) { put(t, part, group, m, at + i, left[i]); }
+  for (var i = 4u; i < min(8u, t.Q - q); i++) { put(t, part, group, m, at + i, right[i - 4u]); }
+}
+
+fn rows(t: Task, i: u32) {
+  let across = (t.Q + 7u) / 8u;
+  let down = (t.P + 7u) / 8u;
+  let part = i / (across * down * quads(t));
+  if (part >= t.parts) { return; }
+  let q = i % across * 8u;
+  let h = i / across % down * 8u;
+  let m = i / (across * down) % quads(t);
+  let W = t.W;
+  let H = t.H;
+  let column = vec4u(q - t.left) + vec4u(0u, 1u, 2u, 3u);
+  let first = column < vec4u(W);
+  let second = column + 4u < vec4u(W);
+  let third = column.xy + 8u < vec2u(W);
+  let top = h - t.top;
+  let group = part % t.groups;
+  let d = quads(t) * t.planes;
+  var k = (group * 9u * quads(t) + m) * t.planes;
+  var at = (part * t.planes * H + top) * W + q - t.left;
+  var a0 = mat4x4f(); var a1 = mat4x4f(); var a2 = mat4x4f(); var a3 = mat4x4f();
+  var a4 = mat4x4f(); var a5 = mat4x4f(); var a6 = mat4x4f(); var a7 = mat4x4f();
+  var b0 = mat4x4f(); var b1 = mat4x4f(); var b2 = mat4x4f(); var b3 = mat4x4f();
+  var b4 = mat4x4f(); var b5 = mat4x4f(); var b6 = mat4x4f(); var b7 = mat4x4f();
+  for (let end = k + t.planes; k < end; k++) {
+    let w0 = mat3x4f(packed[k], packed[k + d], packed[k + 2u * d]);
+    let w1 = mat3x4f(packed[k + 3u * d], packed[k + 4u * d], packed[k + 5u * d]);
+    let w2 = mat3x4f(packed[k + 6u * d], packed[k + 7u * d], packed[k + 8u * d]);
+    let x0 = line(at, top < H, first, second, third);
+    a0 = taps(x0.a, w0, a0); b0 = taps(x0.b, w0, b0);
+    let x1 = line(at + W, top + 1u < H, first, second, third);
+    a0 = taps(x1.a, w1, a0); b0 = taps(x1.b, w1, b0);
+    a1 = taps(x1.a, w0, a1); b1 = taps(x1.b, w0, b1);
+    let x2 = line(at + 2u * W, top + 2u < H, first, second, third);
+    a0 = taps(x2.a, w2, a0); b0 = taps(x2.b, w2, b0);
+    a1 = taps(x2.a, w1, a1); b1 = taps(x2.b, w1, b1);
+    a2 = taps(x2.a, w0, a2); b2 = taps(x2.b, w0, b2);
+    let x3 = line(at + 3u * W, top + 3u < H, first, second, third);
+    a1 = taps(x3.a, w2, a1); b1 = taps(x3.b, w2, b1);
+    a2 = taps(x3.a, w1, a2); b2 = taps(x3.b, w1, b2);
+    a3 = taps(x3.a, w0, a3); b3 = taps(x3.b, w0, b3);
+    let x4 = line(at + 4u * W, top + 4u < H, first, second, third);
+    a2 = taps(x4.a, w2, a2); b2 = taps(x4.b, w2, b2);
+    a3 = taps(x4.a, w1, a3); b3 = taps(x4.b, w1, b3);
+    a4 = taps(x4.a, w0, a4); b4 = taps(x4.b, w0, b4);
+    let x5 = line(at + 5u * W, top + 5u < H, first, second, third);
+    a3 = taps(x5.a, w2, a3); b3 = taps(x5.b, w2, b3);
+    a4 = taps(x5.a, w1, a4); b4 = taps(x5.b, w1, b4);
+    a5 = taps(x5.a, w0, a5); b5 = taps(x5.b, w0, b5);
+    let x6 = line(at + 6u * W, top + 6u < H, first, second, third);
+    a4 = taps(x6.a, w2, a4); b4 = taps(x6.b, w2, b4);
+    a5 = taps(x6.a, w1, a5); b5 = taps(x6.b, w1, b5);
+    a6 = taps(x6.a, w0, a6); b6 = taps(x6.b, w0, b6);
+    let x7 = line(at + 7u * W, top + 7u < H, first, second, third);
+    a5 = taps(x7.a, w2, a5); b5 = taps(x7.b, w2, b5);
+    a6 = taps(x7.a, w1, a6); b6 = taps(x7.b, w1, b6);
+    a7 = taps(x7.a, w0, a7); b7 = taps(x7.b, w0, b7);
+    let x8 = line(at + 8u * W, top + 8u < H, first, second, third);
+    a6 = taps(x8.a, w2, a6); b6 = taps(x8.b, w2, b6);
+    a7 = taps(x8.a, w1, a7); b7 = taps(x8.b, w1, b7);
+    let x9 = line(at + 9u * W, top + 9u < H, first, second, third);
+    a7 = taps(x9.a, w2, a7); b7 = taps(x9.b, w2, b7);
+    at += H * W;
+  }
+  put_line(t, part, group, 4u * m, h, q, a0, b0);
+  put_line(t, part, group, 4u * m, h + 1u, q, a1, b1);
+  put_line(t, part, group, 4u * m, h + 2u, q, a2, b2);
+  put_line(t, part, group, 4u * m, h + 3u, q, a3, b3);
+  put_line(t, part, group, 4u * m, h + 4u, q, a4, b4);
+  put_line(t, part, group, 4u * m, h + 5u, q, a5, b5);
+  put_line(t, part, group, 4u * m, h + 6u, q, a6, b6);
+  put_line(t, part, group, 4u * m, h + 7u, q, a7, b7);
+}
+
+@compute @workgroup_size(16)
+fn conv2d_f32__rows(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  rows(task(), (wid.y * grid.x + wid.x) * 16u + l);
+}
+@compute @workgroup_size(16)
+fn conv_transpose2d_f32__rows(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  rows(task_t(), (wid.y * grid.x + wid.x) * 16u + l);
+}
+
+// Pixels of one phase, numbered by rows.
+struct Phase { h: u32, q: u32, width: u32, pixels: u32 }
+fn phase(t: Task, i: u32) -> Phase {
+  let columns = min(t.phases, t.Q);
+  let h = i / columns;
+  let q = i % columns;
+  let width = (t.Q - q + t.phases - 1u) / t.phases;
+  return Phase(h, q, width, (t.P - h + t.phases - 1u) / t.phases * width);
+}
+fn phases(t: Task) -> u32 { return min(t.phases, t.P) * min(t.phases, t.Q); }
+// Of the phase that has most.
+fn most_pixels(t: Task) -> u32 { return ((t.P + t.phases - 1u) / t.phases) * ((t.Q + t.phases - 1u) / t.phases); }
+
+// From pixel to row (or column) of x, where the phase meets the tap at all.
+struct Shift { meets: bool, by: u32 }
+fn shift(t: Task, start: u32, tap: u32, before: u32) -> Shift {
+  let by = i32(start + tap * t.dilation - before);
+  return Shift(by % i32(t.phases) == 0, u32(by / i32(t.phases)));
+}
+
+struct Quad { at: vec4u, inside: vec4<bool> }
+// Where four pixels stand in a plane of x.
+fn quad(t: Task, n: vec4u, f: Phase, down: u32, right: u32) -> Quad {
+  let h = n / f.width * t.step + down;
+  let v = n % f.width * t.step + right;
+  let inside = (n < vec4u(f.pixels)) & (h < vec4u(t.H)) & (v < vec4u(t.W));
+  return Quad(select(vec4u(), h * t.W + v, inside), inside);
+}
+fn load_quad(at: vec4u, inside: vec4<bool>) -> vec4f {
+  return select(vec4f(), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
+}
+fn put_quad(t: Task, part: u32, group: u32, m: u32, n: u32, f: Phase, sums: mat4x4f) {
+  if (m >= t.channels) { return; }
+  var s = transpose(sums);
+  let pixel = vec4u(n) + vec4u(0u, 1u, 2u, 3u);
+  var at = (pixel / f.width * t.phases + f.h) * t.Q + pixel % f.width * t.phases + f.q;
+  for (var i = 0u; i < 4u && n + i < f.pixels; i++) { put(t, part, group, m, at[i], s[i]); }
+}
+
+// Any kernel, for such a device: a thread eight channels × 16 pixels.
+fn blocks(t: Task, i: u32) {
+  let spans = (most_pixels(t) + 15u) / 16u;
+  let eights = (t.channels + 7u) / 8u;
+  let part = i / (spans * phases(t) * eights);
+  if (part >= t.parts) { return; }
+  let f = phase(t, i / spans % phases(t));
+  let n = i % spans * 16u;
+  if (n >= f.pixels) { return; }
+  let m = i / (spans * phases(t)) % eights * 2u;
+  let n0 = vec4u(n) + vec4u(0u, 1u, 2u, 3u);
+  let group = part % t.groups;
+  let d = select(t.planes, 0u, m + 1u == quads(t));
+  let plane = t.H * t.W;
+  let start = part * t.planes * plane;
+  var a0 = mat4x4f(); var a1 = mat4x4f(); var a2 = mat4x4f(); var a3 = mat4x4f();
+  var b0 = mat4x4f(); var b1 = mat4x4f(); var b2 = mat4x4f(); var b3 = mat4x4f();
+  for (var r = 0u; r < t.R; r++) {
+    let down = shift(t, f.h, r, t.top);
+    if (!down.meets) { continue; }
+    for (var s = 0u; s < t.S; s++) {
+      let right = shift(t, f.q, s, t.left);
+      if (!right.meets) { continue; }
+      let q0 = quad(t, n0, f, down.by, right.by);
+      let q1 = quad(t, n0 + 4u, f, down.by, right.by);
+      let q2 = quad(t, n0 + 8u, f, down.by, right.by);
+      let q3 = quad(t, n0 + 12u, f, down.by, right.by);
+      var k = (((group * t.R + r) * t.S + s) * quads(t) + m) * t.planes;
+      var at = start;
+      for (let end = k + t.planes; k < end; k++) {
+        let u = packed[k];
+        let v = packed[k + d];
+        let x0 = load_quad(q0.at + at, q0.inside);
+        a0 = outer(x0, u, a0); b0 = outer(x0, v, b0);
+        let x1 = load_quad(q1.at + at, q1.inside);
+        a1 = outer(x1, u, a1); b1 = outer(x1, v, b1);
+        let x2 = load_quad(q2.at + at, q2.inside);
+        a2 = outer(x2, u, a2); b2 = outer(x2, v, b2);
+        let x3 = load_quad(q3.at + at, q3.inside);
+        a3 = outer(x3, u, a3); b3 = outer(x3, v, b3);
+        at += plane;
+      }
+    }
+  }
+  put_quad(t, part, group, 4u * m, n, f, a0); put_quad(t, part, group, 4u * m + 4u, n, f, b0);
+  put_quad(t, part, group, 4u * m, n + 4u, f, a1); put_quad(t, part, group, 4u * m + 4u, n + 4u, f, b1);
+  put_quad(t, part, group, 4u * m, n + 8u, f, a2); put_quad(t, part, group, 4u * m + 4u, n + 8u, f, b2);
+  put_quad(t, part, group, 4u * m, n + 12u, f, a3); put_quad(t, part, group, 4u * m + 4u, n + 12u, f, b3);
+}
+
+@compute @workgroup_size(16)
+fn conv2d_f32__blocks(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  blocks(task(), (wid.y * grid.x + wid.x) * 16u + l);
+}
+@compute @workgroup_size(16)
+fn conv_transpose2d_f32__blocks(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  blocks(task_t(), (wid.y * grid.x + wid.x) * 16u + l);
+}
+
+// For a GPU: a product of tiles, 64 channels × 64 pixels a workgroup, 8 × 4 a thread, over 16 planes of one
+// tap at a time. A thread gathers the four pixels that it computes; rows of the tile of w are 17 vectors
+// apart, for threads write them across.
+var<workgroup> tile_x: array<vec4f, 256>; // (plane, pixels / 4)
+var<workgroup> tile_w: array<vec4f, 272>; // (plane, channels / 4)
+
+fn tiles(t: Task, tile: u32, l: u32) {
+  let spans = (most_pixels(t) + 63u) / 64u;
+  let slabs = (t.channels + 63u) / 64u;
+  let part = tile / (spans * phases(t) * slabs);
+  if (part >= t.parts) { return; }
+  let f = phase(t, tile / spans % phases(t));
+  let group = part % t.groups;
+  let m0 = tile / (spans * phases(t)) % slabs * 16u;
+  let lane = l % 16u;
+  let row = l / 16u;
+  let n = tile % spans * 64u + 4u * lane;
+  let plane = t.H * t.W;
+  var a = mat4x4f();
+  var b = mat4x4f();
+  for (var r = 0u; r < t.R; r++) {
+    let down = shift(t, f.h, r, t.top);
+    if (!down.meets) { continue; }
+    for (var s = 0u; s < t.S; s++) {
+      let right = shift(t, f.q, s, t.left);
+      if (!right.meets) { continue; }
+      let spot = quad(t, vec4u(n) + vec4u(0u, 1u, 2u, 3u), f, down.by, right.by);
+      let k = ((group * t.R + r) * t.S + s) * quads(t);
+      for (var c0 = 0u; c0 < t.planes; c0 += 16u) {
+        workgroupBarrier();
+        for (var j = 0u; j < 16u; j += 8u) {
+          let c = c0 + row + j;
+          tile_x[(row + j) * 16u + lane] = load_quad(spot.at + (part * t.planes + c) * plane, spot.inside & vec4<bool>(c < t.planes));
+          let m = m0 + row + j;
+          var v = vec4f();
+          if (m < quads(t) && c0 + lane < t.planes) { v = packed[(k + m) * t.planes + c0 + lane]; }
+          tile_w[lane * 17u + row + j] = v;
+        }
+        workgroupBarrier();
+        for (var j = 0u; j < 16u; j++) {
+          let v = tile_x[j * 16u + lane];
+          a = outer(v, tile_w[j * 17u + 2u * row], a);
+          b = outer(v, tile_w[j * 17u + 2u * row + 1u], b);
+        }
+      }
+    }
+  }
+  put_quad(t, part, group, 4u * m0 + 8u * row, n, f, a);
+  put_quad(t, part, group, 4u * m0 + 8u * row + 4u, n, f, b);
+}
+
+@compute @workgroup_size(128)
+fn conv2d_f32__tiles(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  tiles(task(), wid.y * grid.x + wid.x, l);
+}
+@compute @workgroup_size(128)
+fn conv_transpose2d_f32__tiles(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  tiles(task_t(), wid.y * grid.x + wid.x, l);
 }
