@@ -189,20 +189,35 @@ fn conv_transpose2d_pack_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_wor
   pack(i, m, t.channels, start, taps);
 }
 
-// Numbers of four channels from m on for the pixel `at` of a plane of y.
-fn put(t: Task, part: u32, group: u32, m: u32, at: u32, sums: vec4f) {
-  var s = sums;
-  let plane = t.P * t.Q;
-  var i = (part * t.channels + m) * plane + at;
-  for (var j = 0u; j < min(4u, t.channels - m); j++) {
-    var v = s[j];
-    if (t.present != 0u) { v += bias[group * t.channels + m + j]; }
-    // Loops and no ifs: a driver on a CPU goes through both sides of those.
-    for (var todo = t.act != 0u; todo; todo = false) { v = activate(t.act, v); }
-    for (var todo = t.beta != 0.0; todo; todo = false) { v += t.beta * y[i]; }
-    y[i] = v;
-    i += plane;
-  }
+// Written out, for a driver on a CPU takes long over indices and loops, and goes through both sides of an if.
+fn put(t: Task, i: u32, writes: bool, v: f32) {
+  if (!writes) { return; }
+  if (t.beta != 0.0) { y[i] = t.beta * y[i] + v; } else { y[i] = v; }
+}
+// Four pixels, at places in a plane of y, of one channel.
+fn put_channel(t: Task, plane: u32, at: vec4u, writes: vec4<bool>, v: vec4f) {
+  let i = plane * t.P * t.Q + at;
+  put(t, i.x, writes.x, v.x);
+  put(t, i.y, writes.y, v.y);
+  put(t, i.z, writes.z, v.z);
+  put(t, i.w, writes.w, v.w);
+}
+// … of four channels from m on.
+fn put_channels(t: Task, part: u32, m: u32, at: vec4u, writes: vec4<bool>, v: mat4x4f) {
+  let plane = part * t.channels + m;
+  put_channel(t, plane, at, writes & vec4<bool>(m < t.channels), v[0]);
+  put_channel(t, plane + 1u, at, writes & vec4<bool>(m + 1u < t.channels), v[1]);
+  put_channel(t, plane + 2u, at, writes & vec4<bool>(m + 2u < t.channels), v[2]);
+  put_channel(t, plane + 3u, at, writes & vec4<bool>(m + 3u < t.channels), v[3]);
+}
+// The bias of four channels, from which their sums start.
+fn biases(t: Task, group: u32, m: u32) -> mat4x4f {
+  if (t.present == 0u) { return mat4x4f(); }
+  let i = group * t.channels + m;
+  return mat4x4f(vec4f(bias[i]), vec4f(bias[i + 1u]), vec4f(bias[i + 2u]), vec4f(bias[i + 3u]));
+}
+fn activate4(act: u32, v: vec4f) -> vec4f {
+  return vec4f(activate(act, v.x), activate(act, v.y), activate(act, v.z), activate(act, v.w));
 }
 
 // sums + x wᵀ: a column a channel, a row a pixel.
@@ -229,13 +244,11 @@ fn line(at: u32, inside: bool, first: vec4<bool>, second: vec4<bool>, third: vec
 fn taps(x: mat3x4f, w: mat3x4f, sums: mat4x4f) -> mat4x4f {
   return outer(x[0], w[0], outer(x[1], w[1], outer(x[2], w[2], sums)));
 }
-fn put_line(t: Task, part: u32, group: u32, m: u32, h: u32, q: u32, a: mat4x4f, b: mat4x4f) {
-  var left = transpose(a);
-  var right = transpose(b);
-  let at = h * t.Q + q;
-  if (h >= t.P) { return; }
-  for (var i = 0u; i < min(4u, t.Q - q); i++) { put(t, part, group, m, at + i, left[i]); }
-  for (var i = 4u; i < min(8u, t.Q - q); i++) { put(t, part, group, m, at + i, right[i - 4u]); }
+fn put_line(t: Task, part: u32, m: u32, h: u32, q: u32, a: mat4x4f, b: mat4x4f) {
+  let v = vec4u(q) + vec4u(0u, 1u, 2u, 3u);
+  let at = h * t.Q + v;
+  put_channels(t, part, m, at, (v < vec4u(t.Q)) & vec4<bool>(h < t.P), a);
+  put_channels(t, part, m, at + 4u, (v + 4u < vec4u(t.Q)) & vec4<bool>(h < t.P), b);
 }
 
 fn rows(t: Task, i: u32) {
@@ -257,10 +270,11 @@ fn rows(t: Task, i: u32) {
   let d = quads(t) * t.planes;
   var k = (group * 9u * quads(t) + m) * t.planes;
   var at = (part * t.planes * H + top) * W + q - t.left;
-  var a0 = mat4x4f(); var a1 = mat4x4f(); var a2 = mat4x4f(); var a3 = mat4x4f();
-  var a4 = mat4x4f(); var a5 = mat4x4f(); var a6 = mat4x4f(); var a7 = mat4x4f();
-  var b0 = mat4x4f(); var b1 = mat4x4f(); var b2 = mat4x4f(); var b3 = mat4x4f();
-  var b4 = mat4x4f(); var b5 = mat4x4f(); var b6 = mat4x4f(); var b7 = mat4x4f();
+  let sum0 = biases(t, group, 4u * m);
+  var a0 = sum0; var a1 = sum0; var a2 = sum0; var a3 = sum0;
+  var a4 = sum0; var a5 = sum0; var a6 = sum0; var a7 = sum0;
+  var b0 = sum0; var b1 = sum0; var b2 = sum0; var b3 = sum0;
+  var b4 = sum0; var b5 = sum0; var b6 = sum0; var b7 = sum0;
   for (let end = k + t.planes; k < end; k++) {
     let w0 = mat3x4f(packed[k], packed[k + d], packed[k + 2u * d]);
     let w1 = mat3x4f(packed[k + 3u * d], packed[k + 4u * d], packed[k + 5u * d]);
@@ -301,14 +315,20 @@ fn rows(t: Task, i: u32) {
     a7 = taps(x9.a, w2, a7); b7 = taps(x9.b, w2, b7);
     at += H * W;
   }
-  put_line(t, part, group, 4u * m, h, q, a0, b0);
-  put_line(t, part, group, 4u * m, h + 1u, q, a1, b1);
-  put_line(t, part, group, 4u * m, h + 2u, q, a2, b2);
-  put_line(t, part, group, 4u * m, h + 3u, q, a3, b3);
-  put_line(t, part, group, 4u * m, h + 4u, q, a4, b4);
-  put_line(t, part, group, 4u * m, h + 5u, q, a5, b5);
-  put_line(t, part, group, 4u * m, h + 6u, q, a6, b6);
-  put_line(t, part, group, 4u * m, h + 7u, q, a7, b7);
+  for (var todo = t.act != 0u; todo; todo = false) {
+    var all = array<mat4x4f, 16>(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7);
+    for (var j = 0u; j < 64u; j++) { all[j / 4u][j % 4u] = activate4(t.act, all[j / 4u][j % 4u]); }
+    a0 = all[0]; a1 = all[1]; a2 = all[2]; a3 = all[3]; a4 = all[4]; a5 = all[5]; a6 = all[6]; a7 = all[7];
+    b0 = all[8]; b1 = all[9]; b2 = all[10]; b3 = all[11]; b4 = all[12]; b5 = all[13]; b6 = all[14]; b7 = all[15];
+  }
+  put_line(t, part, 4u * m, h, q, a0, b0);
+  put_line(t, part, 4u * m, h + 1u, q, a1, b1);
+  put_line(t, part, 4u * m, h + 2u, q, a2, b2);
+  put_line(t, part, 4u * m, h + 3u, q, a3, b3);
+  put_line(t, part, 4u * m, h + 4u, q, a4, b4);
+  put_line(t, part, 4u * m, h + 5u, q, a5, b5);
+  put_line(t, part, 4u * m, h + 6u, q, a6, b6);
+  put_line(t, part, 4u * m, h + 7u, q, a7, b7);
 }
 
 @compute @workgroup_size(16)
@@ -351,12 +371,14 @@ fn quad(t: Task, n: vec4u, f: Phase, down: u32, right: u32) -> Quad {
 fn load_quad(at: vec4u, inside: vec4<bool>) -> vec4f {
   return select(vec4f(), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
 }
-fn put_quad(t: Task, part: u32, group: u32, m: u32, n: u32, f: Phase, sums: mat4x4f) {
-  if (m >= t.channels) { return; }
-  var s = transpose(sums);
+fn put_quad(t: Task, part: u32, m: u32, n: u32, f: Phase, sums: mat4x4f) {
+  var s = sums;
+  for (var todo = t.act != 0u; todo; todo = false) {
+    for (var j = 0u; j < 4u; j++) { s[j] = activate4(t.act, s[j]); }
+  }
   let pixel = vec4u(n) + vec4u(0u, 1u, 2u, 3u);
-  var at = (pixel / f.width * t.phases + f.h) * t.Q + pixel % f.width * t.phases + f.q;
-  for (var i = 0u; i < 4u && n + i < f.pixels; i++) { put(t, part, group, m, at[i], s[i]); }
+  let at = (pixel / f.width * t.phases + f.h) * t.Q + pixel % f.width * t.phases + f.q;
+  put_channels(t, part, m, at, pixel < vec4u(f.pixels), s);
 }
 
 // Any kernel, for such a device: a thread eight channels × 16 pixels.
@@ -374,8 +396,10 @@ fn blocks(t: Task, i: u32) {
   let d = select(t.planes, 0u, m + 1u == quads(t));
   let plane = t.H * t.W;
   let start = part * t.planes * plane;
-  var a0 = mat4x4f(); var a1 = mat4x4f(); var a2 = mat4x4f(); var a3 = mat4x4f();
-  var b0 = mat4x4f(); var b1 = mat4x4f(); var b2 = mat4x4f(); var b3 = mat4x4f();
+  let sum_a = biases(t, group, 4u * m);
+  let sum_b = biases(t, group, 4u * m + 4u);
+  var a0 = sum_a; var a1 = sum_a; var a2 = sum_a; var a3 = sum_a;
+  var b0 = sum_b; var b1 = sum_b; var b2 = sum_b; var b3 = sum_b;
   for (var r = 0u; r < t.R; r++) {
     let down = shift(t, f.h, r, t.top);
     if (!down.meets) { continue; }
@@ -403,10 +427,10 @@ fn blocks(t: Task, i: u32) {
       }
     }
   }
-  put_quad(t, part, group, 4u * m, n, f, a0); put_quad(t, part, group, 4u * m + 4u, n, f, b0);
-  put_quad(t, part, group, 4u * m, n + 4u, f, a1); put_quad(t, part, group, 4u * m + 4u, n + 4u, f, b1);
-  put_quad(t, part, group, 4u * m, n + 8u, f, a2); put_quad(t, part, group, 4u * m + 4u, n + 8u, f, b2);
-  put_quad(t, part, group, 4u * m, n + 12u, f, a3); put_quad(t, part, group, 4u * m + 4u, n + 12u, f, b3);
+  put_quad(t, part, 4u * m, n, f, a0); put_quad(t, part, 4u * m + 4u, n, f, b0);
+  put_quad(t, part, 4u * m, n + 4u, f, a1); put_quad(t, part, 4u * m + 4u, n + 4u, f, b1);
+  put_quad(t, part, 4u * m, n + 8u, f, a2); put_quad(t, part, 4u * m + 4u, n + 8u, f, b2);
+  put_quad(t, part, 4u * m, n + 12u, f, a3); put_quad(t, part, 4u * m + 4u, n + 12u, f, b3);
 }
 
 @compute @workgroup_size(16)
@@ -436,8 +460,8 @@ fn tiles(t: Task, tile: u32, l: u32) {
   let row = l / 16u;
   let n = tile % spans * 64u + 4u * lane;
   let plane = t.H * t.W;
-  var a = mat4x4f();
-  var b = mat4x4f();
+  var a = biases(t, group, 4u * m0 + 8u * row);
+  var b = biases(t, group, 4u * m0 + 8u * row + 4u);
   for (var r = 0u; r < t.R; r++) {
     let down = shift(t, f.h, r, t.top);
     if (!down.meets) { continue; }
@@ -465,8 +489,8 @@ fn tiles(t: Task, tile: u32, l: u32) {
       }
     }
   }
-  put_quad(t, part, group, 4u * m0 + 8u * row, n, f, a);
-  put_quad(t, part, group, 4u * m0 + 8u * row + 4u, n, f, b);
+  put_quad(t, part, 4u * m0 + 8u * row, n, f, a);
+  put_quad(t, part, 4u * m0 + 8u * row + 4u, n, f, b);
 }
 
 @compute @workgroup_size(128)
