@@ -84,7 +84,8 @@ export const conv2d = /* @__PURE__ */ defineKernel({
       source,
       entry: "conv2d_pack_f32",
       grid: ({ O, I, R, S }, { groups }) => linear(R * S * groups * Math.ceil(O / groups / 4) * I),
-      when: ({ R, S }, { stride, dilation }) => R === 3 && S === 3 && stride === 1 && dilation === 1,
+      when: ({ R, S }, { stride, dilation }) =>
+        R === 3 && S === 3 && stride === 1 && dilation === 1,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
       scratch: ({ O, I, R, S }, { groups }) => 16 * R * S * groups * Math.ceil(O / groups / 4) * I,
@@ -180,7 +181,8 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
       source,
       entry: "conv_transpose2d_pack_f32",
       grid: ({ O, I, R, S }) => linear(R * S * O * Math.ceil(I / 4)),
-      when: ({ R, S }, { stride, dilation }) => R === 3 && S === 3 && stride === 1 && dilation === 1,
+      when: ({ R, S }, { stride, dilation }) =>
+        R === 3 && S === 3 && stride === 1 && dilation === 1,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
       scratch: ({ O, I, R, S }) => 16 * R * S * O * Math.ceil(I / 4),
@@ -284,7 +286,136 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
     g.to("dy", conv2d, [x, g.d.dw], windowOf(g.p));
   },
   cost,
-  webgpu: [{ source, grid: ({ O, I, R, S }) => linear(O * I * R * S) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      grid: ({ B, O, P, I, R, S }, { groups }) =>
+        linear(
+          groups *
+            Math.ceil(O / groups / 8) *
+            Math.ceil((I * R * S) / 18) *
+            Math.max(
+              1,
+              Math.min(
+                B * P,
+                Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 18))),
+              ),
+            ),
+          16,
+        ),
+      constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
+      when: ({ R, S }, { stride, dilation }) =>
+        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      prefer: ({ O, B, P, Q }, { groups }, { software }) =>
+        software && O / groups >= 4 && B * P * Q >= BLOCKED,
+      scratch: ({ B, O, P, I, R, S }, { groups }) =>
+        4 *
+        O *
+        I *
+        R *
+        S *
+        Math.max(
+          1,
+          Math.min(
+            B * P,
+            Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 18))),
+          ),
+        ),
+      then: [
+        {
+          entry: "conv2d_bwd_w_sum_f32",
+          grid: ({ O, I, R, S }) => linear(O * I * R * S),
+          constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
+        },
+      ],
+    },
+    {
+      name: "blocks",
+      source,
+      grid: ({ B, O, P, I, R, S }, { groups }) =>
+        linear(
+          groups *
+            Math.ceil(O / groups / 8) *
+            Math.ceil((I * R * S) / 8) *
+            Math.max(
+              1,
+              Math.min(
+                B * P,
+                Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 8))),
+              ),
+            ),
+          16,
+        ),
+      constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
+      prefer: ({ O, B, P, Q }, { groups }, { software }) =>
+        software && O / groups >= 4 && B * P * Q >= BLOCKED,
+      scratch: ({ B, O, P, I, R, S }, { groups }) =>
+        4 *
+        O *
+        I *
+        R *
+        S *
+        Math.max(
+          1,
+          Math.min(
+            B * P,
+            Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 8))),
+          ),
+        ),
+      then: [
+        {
+          entry: "conv2d_bwd_w_sum_f32",
+          grid: ({ O, I, R, S }) => linear(O * I * R * S),
+          constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
+        },
+      ],
+    },
+    {
+      name: "tiles",
+      source,
+      grid: ({ B, O, P, I, R, S }, { groups }) =>
+        linear(
+          groups *
+            Math.ceil(O / groups / 64) *
+            Math.ceil((I * R * S) / 64) *
+            Math.max(
+              1,
+              Math.min(
+                B * P,
+                Math.ceil(
+                  256 / (groups * Math.ceil(O / groups / 64) * Math.ceil((I * R * S) / 64)),
+                ),
+              ),
+            ),
+          1,
+        ),
+      constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
+      prefer: ({ O, I, R, S, B, P, Q }, { groups }, { software }) =>
+        !software && O / groups >= TILED && I * R * S >= TILED && B * P * Q >= TILED,
+      scratch: ({ B, O, P, I, R, S }, { groups }) =>
+        4 *
+        O *
+        I *
+        R *
+        S *
+        Math.max(
+          1,
+          Math.min(
+            B * P,
+            Math.ceil(256 / (groups * Math.ceil(O / groups / 64) * Math.ceil((I * R * S) / 64))),
+          ),
+        ),
+      then: [
+        {
+          entry: "conv2d_bwd_w_sum_f32",
+          grid: ({ O, I, R, S }) => linear(O * I * R * S),
+          constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
+        },
+      ],
+    },
+    { source, grid: ({ O, I, R, S }) => linear(O * I * R * S) },
+  ],
   wasm: {
     tiles: ({ O, I, R, S }, { groups }) => (O === 0 ? 0 : groups * Math.ceil((I * R * S) / 8)),
     scratch: ({ O }, { groups }) => 96 + 32 * (O / groups) + 32 * CHUNK,

@@ -89,7 +89,6 @@ struct PW {
   stride: u32, pad: u32, dilation: u32, groups: u32, kernel_h: u32, kernel_w: u32, beta: f32,
 }
 @group(0) @binding(0) var<storage, read_write> dw: array<f32>; // (O,I,R,S)
-@group(0) @binding(1) var<storage, read> x_w: array<f32>;      // (B,C,H,W)
 @group(0) @binding(2) var<storage, read> dy: array<f32>;       // (B,O,P,Q)
 @group(0) @binding(3) var<uniform> pw: PW;
 
@@ -110,7 +109,7 @@ fn conv2d_bwd_w_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) 
       if (hh < pw.H) {
         for (var q = 0u; q < pw.Q; q++) {
           let ww = w0 + q * pw.stride;
-          if (ww < pw.W) { sum += dy[at + q] * x_w[(plane + hh) * pw.W + ww]; }
+          if (ww < pw.W) { sum += dy[at + q] * x[(plane + hh) * pw.W + ww]; }
         }
       }
       at += pw.Q;
@@ -443,9 +442,9 @@ fn conv_transpose2d_f32__blocks(@builtin(workgroup_id) wid: vec3u, @builtin(num_
 }
 
 // For a GPU: a product of tiles, 64 channels × 64 pixels a workgroup, 8 × 4 a thread, over 16 planes of one
-// tap at a time. A thread gathers the four pixels that it computes; rows of the tile of w are 17 vectors
-// apart, for threads write them across.
-var<workgroup> tile_x: array<vec4f, 256>; // (plane, pixels / 4)
+// tap at a time. A thread gathers the four pixels that it computes; rows are 17 vectors apart, for threads
+// write some tiles across.
+var<workgroup> tile_x: array<vec4f, 272>; // (plane, pixels / 4)
 var<workgroup> tile_w: array<vec4f, 272>; // (plane, channels / 4)
 
 fn tiles(t: Task, tile: u32, l: u32) {
@@ -474,7 +473,7 @@ fn tiles(t: Task, tile: u32, l: u32) {
         workgroupBarrier();
         for (var j = 0u; j < 16u; j += 8u) {
           let c = c0 + row + j;
-          tile_x[(row + j) * 16u + lane] = load_quad(spot.at + (part * t.planes + c) * plane, spot.inside & vec4<bool>(c < t.planes));
+          tile_x[(row + j) * 17u + lane] = load_quad(spot.at + (part * t.planes + c) * plane, spot.inside & vec4<bool>(c < t.planes));
           let m = m0 + row + j;
           var v = vec4f();
           if (m < quads(t) && c0 + lane < t.planes) { v = packed[(k + m) * t.planes + c0 + lane]; }
@@ -482,7 +481,7 @@ fn tiles(t: Task, tile: u32, l: u32) {
         }
         workgroupBarrier();
         for (var j = 0u; j < 16u; j++) {
-          let v = tile_x[j * 16u + lane];
+          let v = tile_x[j * 17u + lane];
           a = outer(v, tile_w[j * 17u + 2u * row], a);
           b = outer(v, tile_w[j * 17u + 2u * row + 1u], b);
         }
@@ -500,4 +499,234 @@ fn conv2d_f32__tiles(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups)
 @compute @workgroup_size(128)
 fn conv_transpose2d_f32__tiles(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
   tiles(task_t(), wid.y * grid.x + wid.x, l);
+}
+
+// ---- conv2d_bwd_w in chunks of rows of dy ---------------------------------------------------
+
+// Sums over a whole batch are long and weights may be few: each chunk of rows (b,p) adds up what it has into
+// partial sums of its own, and a second pass adds the chunks in their order. A unit of work is UNIT_O ×
+// UNIT_N weights; there are as many chunks as make TARGET units, or as there are rows.
+override UNIT_O: u32 = 8u;
+override UNIT_N: u32 = 8u;
+override TARGET: u32 = 256u;
+@group(0) @binding(4) var<storage, read_write> partial: array<f32>; // (chunks, O, I, R, S)
+
+fn across_o() -> u32 { return (pw.O / pw.groups + UNIT_O - 1u) / UNIT_O; }
+fn across_n() -> u32 { return (pw.I * pw.R * pw.S + UNIT_N - 1u) / UNIT_N; }
+fn chunks() -> u32 {
+  let units = pw.groups * across_o() * across_n();
+  return max(min((TARGET + units - 1u) / units, pw.B * pw.P), 1u);
+}
+
+@compute @workgroup_size(64)
+fn conv2d_bwd_w_sum_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(wid, grid, l);
+  let n = pw.O * pw.I * pw.R * pw.S;
+  if (i >= n) { return; }
+  var sum = 0.0;
+  for (var c = 0u; c < chunks(); c++) { sum += partial[c * n + i]; }
+  if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+}
+
+// A unit of one chunk: weights from (o, n) on, n counting (channel, tap), of a group; rows [first, past).
+struct Unit { valid: bool, group: u32, o: u32, n: u32, chunk: u32, first: u32, past: u32 }
+fn unit(i: u32) -> Unit {
+  let rows = pw.B * pw.P;
+  let each = (rows + chunks() - 1u) / chunks();
+  let chunk = i / (across_n() * across_o() * pw.groups);
+  return Unit(
+    chunk < chunks(), i / (across_n() * across_o()) % pw.groups, i / across_n() % across_o() * UNIT_O,
+    i % across_n() * UNIT_N, chunk, min(chunk * each, rows), min((chunk + 1u) * each, rows),
+  );
+}
+
+// One column of weights, of four output channels from o on.
+fn put_w(u: Unit, o: u32, n: u32, v: vec4f) {
+  let columns = pw.I * pw.R * pw.S;
+  let most = pw.O / pw.groups;
+  if (n >= columns) { return; }
+  let i = ((u.chunk * pw.groups + u.group) * most + o) * columns + n;
+  if (o < most) { partial[i] = v.x; }
+  if (o + 1u < most) { partial[i + columns] = v.y; }
+  if (o + 2u < most) { partial[i + 2u * columns] = v.z; }
+  if (o + 3u < most) { partial[i + 3u * columns] = v.w; }
+}
+
+// Four pixels of dy from `at` on, a column each, of four channels; zero where the pixels have ended.
+fn load_dy(at: u32, inside: vec4<bool>) -> mat4x4f {
+  let d = pw.P * pw.Q;
+  return transpose(mat4x4f(
+    select(vec4f(), vec4f(dy[at], dy[at + 1u], dy[at + 2u], dy[at + 3u]), inside),
+    select(vec4f(), vec4f(dy[at + d], dy[at + d + 1u], dy[at + d + 2u], dy[at + d + 3u]), inside),
+    select(vec4f(), vec4f(dy[at + 2u * d], dy[at + 2u * d + 1u], dy[at + 2u * d + 2u], dy[at + 2u * d + 3u]), inside),
+    select(vec4f(), vec4f(dy[at + 3u * d], dy[at + 3u * d + 1u], dy[at + 3u * d + 2u], dy[at + 3u * d + 3u]), inside),
+  ));
+}
+
+// 3×3 kernels without stride or dilation, for a device on which a load costs many multiplications: a thread
+// the nine taps of two channels by eight output channels, four pixels at a time.
+
+// What four pixels meet at the three taps of a row.
+fn meet(at: u32, row: bool, first: vec4<bool>, second: vec2<bool>, inside: vec4<bool>) -> mat3x4f {
+  let l = select(vec4f(), vec4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]), first & vec4<bool>(row));
+  let r = select(vec2f(), vec2f(x[at + 4u], x[at + 5u]), second & vec2<bool>(row));
+  return mat3x4f(
+    select(vec4f(), l, inside), select(vec4f(), vec4f(l.yzw, r.x), inside), select(vec4f(), vec4f(l.zw, r), inside),
+  );
+}
+
+@compute @workgroup_size(16)
+fn conv2d_bwd_w_f32__rows(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let u = unit((wid.y * grid.x + wid.x) * 16u + l);
+  if (!u.valid) { return; }
+  let H = pw.H;
+  let W = pw.W;
+  let Q = pw.Q;
+  let next = select(H * W, 0u, u.n + 9u >= 9u * pw.I);
+  var a0 = mat3x4f(); var a1 = mat3x4f(); var a2 = mat3x4f(); // channel 0, rows of taps, o … o + 3
+  var b0 = mat3x4f(); var b1 = mat3x4f(); var b2 = mat3x4f(); // channel 1
+  var c0 = mat3x4f(); var c1 = mat3x4f(); var c2 = mat3x4f(); // channel 0, o + 4 … o + 7
+  var d0 = mat3x4f(); var d1 = mat3x4f(); var d2 = mat3x4f(); // channel 1
+  for (var row = u.first; row < u.past; row++) {
+    let b = row / pw.P;
+    let h = row % pw.P - pw.pad;
+    var to = ((b * pw.O + u.group * (pw.O / pw.groups) + u.o) * pw.P + row % pw.P) * Q;
+    var at = ((b * pw.C + u.group * pw.I + u.n / 9u) * H + h) * W - pw.pad;
+    for (var q = 0u; q < Q; q += 4u) {
+      let inside = vec4u(q) + vec4u(0u, 1u, 2u, 3u) < vec4u(Q);
+      let v = vec4u(q - pw.pad) + vec4u(0u, 1u, 2u, 3u);
+      let first = v < vec4u(W);
+      let second = v.xy + 4u < vec2u(W);
+      let e = load_dy(to, inside);
+      let f = load_dy(to + 4u * pw.P * Q, inside);
+      let x0 = meet(at, h < H, first, second, inside);
+      let x1 = meet(at + W, h + 1u < H, first, second, inside);
+      let x2 = meet(at + 2u * W, h + 2u < H, first, second, inside);
+      a0 += e * x0; a1 += e * x1; a2 += e * x2;
+      c0 += f * x0; c1 += f * x1; c2 += f * x2;
+      let y0 = meet(at + next, h < H, first, second, inside);
+      let y1 = meet(at + next + W, h + 1u < H, first, second, inside);
+      let y2 = meet(at + next + 2u * W, h + 2u < H, first, second, inside);
+      b0 += e * y0; b1 += e * y1; b2 += e * y2;
+      d0 += f * y0; d1 += f * y1; d2 += f * y2;
+      to += 4u;
+      at += 4u;
+    }
+  }
+  let low = array<mat3x4f, 6>(a0, a1, a2, b0, b1, b2);
+  let high = array<mat3x4f, 6>(c0, c1, c2, d0, d1, d2);
+  for (var j = 0u; j < 18u; j++) {
+    put_w(u, u.o, u.n + j, low[j / 3u][j % 3u]);
+    put_w(u, u.o + 4u, u.n + j, high[j / 3u][j % 3u]);
+  }
+}
+
+// Four columns (channel, tap): their planes of x, and where their taps stand; past the last one the last.
+struct Columns { plane: vec4u, h: vec4u, v: vec4u }
+fn columns(u: Unit, n: u32) -> Columns {
+  let i = min(vec4u(n) + vec4u(0u, 1u, 2u, 3u), vec4u(pw.I * pw.R * pw.S - 1u));
+  let tap = i % (pw.R * pw.S);
+  return Columns(
+    u.group * pw.I + i / (pw.R * pw.S), tap / pw.S * pw.dilation - pw.pad, tap % pw.S * pw.dilation - pw.pad,
+  );
+}
+
+// What four pixels of one row meet in one column.
+fn meet_column(b: u32, plane: u32, h: u32, v: vec4u, inside: vec4<bool>) -> vec4f {
+  let at = ((b * pw.C + plane) * pw.H + h) * pw.W + v;
+  return load_quad(at, inside & (v < vec4u(pw.W)) & vec4<bool>(h < pw.H));
+}
+
+// Any kernel, for such a device: a thread eight output channels × eight columns.
+@compute @workgroup_size(16)
+fn conv2d_bwd_w_f32__blocks(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let u = unit((wid.y * grid.x + wid.x) * 16u + l);
+  if (!u.valid) { return; }
+  let Q = pw.Q;
+  let m = columns(u, u.n);
+  let n = columns(u, u.n + 4u);
+  var a0 = vec4f(); var a1 = vec4f(); var a2 = vec4f(); var a3 = vec4f();
+  var a4 = vec4f(); var a5 = vec4f(); var a6 = vec4f(); var a7 = vec4f();
+  var b0 = vec4f(); var b1 = vec4f(); var b2 = vec4f(); var b3 = vec4f();
+  var b4 = vec4f(); var b5 = vec4f(); var b6 = vec4f(); var b7 = vec4f();
+  for (var row = u.first; row < u.past; row++) {
+    let b = row / pw.P;
+    let h = row % pw.P * pw.stride;
+    var to = ((b * pw.O + u.group * (pw.O / pw.groups) + u.o) * pw.P + row % pw.P) * Q;
+    for (var q = 0u; q < Q; q += 4u) {
+      let pixel = vec4u(q) + vec4u(0u, 1u, 2u, 3u);
+      let inside = pixel < vec4u(Q);
+      let v = pixel * pw.stride;
+      let e = load_dy(to, inside);
+      let f = load_dy(to + 4u * pw.P * Q, inside);
+      let x0 = meet_column(b, m.plane.x, h + m.h.x, v + m.v.x, inside); a0 += e * x0; b0 += f * x0;
+      let x1 = meet_column(b, m.plane.y, h + m.h.y, v + m.v.y, inside); a1 += e * x1; b1 += f * x1;
+      let x2 = meet_column(b, m.plane.z, h + m.h.z, v + m.v.z, inside); a2 += e * x2; b2 += f * x2;
+      let x3 = meet_column(b, m.plane.w, h + m.h.w, v + m.v.w, inside); a3 += e * x3; b3 += f * x3;
+      let x4 = meet_column(b, n.plane.x, h + n.h.x, v + n.v.x, inside); a4 += e * x4; b4 += f * x4;
+      let x5 = meet_column(b, n.plane.y, h + n.h.y, v + n.v.y, inside); a5 += e * x5; b5 += f * x5;
+      let x6 = meet_column(b, n.plane.z, h + n.h.z, v + n.v.z, inside); a6 += e * x6; b6 += f * x6;
+      let x7 = meet_column(b, n.plane.w, h + n.h.w, v + n.v.w, inside); a7 += e * x7; b7 += f * x7;
+      to += 4u;
+    }
+  }
+  let low = array<vec4f, 8>(a0, a1, a2, a3, a4, a5, a6, a7);
+  let high = array<vec4f, 8>(b0, b1, b2, b3, b4, b5, b6, b7);
+  for (var j = 0u; j < 8u; j++) {
+    put_w(u, u.o, u.n + j, low[j]);
+    put_w(u, u.o + 4u, u.n + j, high[j]);
+  }
+}
+
+// For a GPU: tiles of 64 output channels × 64 columns, 8 × 4 a thread, over 16 pixels at a time.
+@compute @workgroup_size(128)
+fn conv2d_bwd_w_f32__tiles(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let u = unit(wid.y * grid.x + wid.x);
+  if (!u.valid) { return; }
+  let lane = l % 16u;
+  let row = l / 16u;
+  let most = pw.O / pw.groups;
+  let pixels = pw.P * pw.Q;
+  let m = columns(u, u.n + 4u * row);
+  let n = columns(u, u.n + 32u + 4u * row);
+  var a = mat4x4f();
+  var b = mat4x4f();
+  let past = u.past * pw.Q;
+  for (var k = u.first * pw.Q; k < past; k += 16u) {
+    let pixel = k + lane;
+    let image = pixel / pixels;
+    let h = pixel % pixels / pw.Q * pw.stride;
+    let v = pixel % pw.Q * pw.stride;
+    let inside = pixel < past;
+    workgroupBarrier();
+    for (var j = 0u; j < 16u; j += 8u) {
+      let o = u.o + 4u * (row + j);
+      let at = (image * pw.O + u.group * most + o) * pixels + pixel % pixels;
+      var d = vec4f();
+      if (inside && o < most) { d.x = dy[at]; }
+      if (inside && o + 1u < most) { d.y = dy[at + pixels]; }
+      if (inside && o + 2u < most) { d.z = dy[at + 2u * pixels]; }
+      if (inside && o + 3u < most) { d.w = dy[at + 3u * pixels]; }
+      tile_w[lane * 17u + row + j] = d;
+    }
+    tile_x[lane * 17u + row] = meet_pixel(image, m, h, v, inside);
+    tile_x[lane * 17u + row + 8u] = meet_pixel(image, n, h, v, inside);
+    workgroupBarrier();
+    for (var j = 0u; j < 16u; j++) {
+      let w = tile_x[j * 17u + lane];
+      a = outer(tile_w[j * 17u + 2u * row], w, a);
+      b = outer(tile_w[j * 17u + 2u * row + 1u], w, b);
+    }
+  }
+  let o = u.o + 8u * row;
+  for (var j = 0u; j < 4u; j++) {
+    put_w(u, o, u.n + 4u * lane + j, a[j]);
+    put_w(u, o + 4u, u.n + 4u * lane + j, b[j]);
+  }
+}
+
+// What one pixel meets in four columns.
+fn meet_pixel(b: u32, m: Columns, h: u32, v: u32, inside: bool) -> vec4f {
+  let at = ((b * pw.C + m.plane) * pw.H + m.h + h) * pw.W + m.v + v;
+  return load_quad(at, (m.h + h < vec4u(pw.H)) & (m.v + v < vec4u(pw.W)) & vec4<bool>(inside));
 }
