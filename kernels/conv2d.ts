@@ -57,6 +57,7 @@ const cost = ({ B, O, P, Q, C, H, W, I, R, S }: Dims) => ({
 export const conv2d = /* @__PURE__ */ defineKernel({
   name: "conv2d",
   family: "convolution",
+  cut: () => ["B"],
   args: [acc("y", "B O P Q"), inp("x", "B C H W"), inp("w", "O I R S"), opt("bias", "O")],
   params: { ...windowParams(), groups: atLeastOne(1), act: activation() },
   derive: (d, _runs, p, fail) => windows(d, p, fail),
@@ -151,6 +152,7 @@ export const conv2d = /* @__PURE__ */ defineKernel({
 export const conv_transpose2d = /* @__PURE__ */ defineKernel({
   name: "conv_transpose2d",
   family: "convolution",
+  cut: () => ["B"],
   args: [acc("y", "B C H W"), inp("x", "B O P Q"), inp("w", "O I R S"), opt("bias", "C")],
   params: { ...windowParams(), groups: atLeastOne(1), ...outputPads(), act: activation() },
   derive: (d, _runs, p, fail) => {
@@ -266,6 +268,7 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
 export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
   name: "conv2d_bwd_w",
   family: "convolution",
+  cut: () => ["B"],
   args: [acc("dw", "O I R S"), inp("x", "B C H W"), inp("dy", "B O P Q")],
   params: { ...windowParams(), groups: atLeastOne(1), ...kernelExtents() },
   derive: (d, _runs, p, fail) => {

@@ -127,6 +127,7 @@ export const winograd_filter = /* @__PURE__ */ defineKernel({
 export const conv2d_winograd = /* @__PURE__ */ defineKernel({
   name: "conv2d_winograd",
   family: "convolution",
+  cut: () => ["B"],
   args: [
     acc("y", "B O P Q"),
     inp("x", "B C H W"),

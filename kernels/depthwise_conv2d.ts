@@ -46,6 +46,7 @@ const cost = ({ B, C, P, Q, H, W, R, S }: Dims) => ({
 export const depthwise_conv2d = /* @__PURE__ */ defineKernel({
   name: "depthwise_conv2d",
   family: "convolution",
+  cut: () => ["B"],
   args: [acc("y", "B C P Q"), inp("x", "B C H W"), inp("w", "C R S"), opt("bias", "C")],
   params: windowParams(),
   derive: (d, _runs, p, fail) => windows(d, p, fail),
@@ -81,6 +82,7 @@ export const depthwise_conv2d = /* @__PURE__ */ defineKernel({
 export const depthwise_conv_transpose2d = /* @__PURE__ */ defineKernel({
   name: "depthwise_conv_transpose2d",
   family: "convolution",
+  cut: () => ["B"],
   args: [acc("y", "B C H W"), inp("x", "B C P Q"), inp("w", "C R S")],
   params: { ...windowParams(), ...outputPads() },
   derive: (d, _runs, p, fail) => transposedWindows(d, p, fail),
@@ -111,6 +113,7 @@ export const depthwise_conv_transpose2d = /* @__PURE__ */ defineKernel({
 export const depthwise_conv2d_bwd_w = /* @__PURE__ */ defineKernel({
   name: "depthwise_conv2d_bwd_w",
   family: "convolution",
+  cut: () => ["B"],
   args: [acc("dw", "C R S"), inp("x", "B C H W"), inp("dy", "B C P Q")],
   params: { ...windowParams(), ...kernelExtents() },
   derive: (d, _runs, p, fail) => {
