@@ -27,6 +27,7 @@ import {
   windows,
 } from "./lib/conv.ts";
 import { atLeastOne } from "./lib/params.ts";
+import { further } from "./lib/passes.ts";
 
 /** Pixels and rows of a product that a tile computes. */
 const PIXELS = 32;
@@ -46,6 +47,22 @@ const cost = ({ B, O, P, Q, C, H, W, I, R, S }: Dims) => ({
   flops: 2 * B * O * P * Q * I * R * S,
   bytes: 4 * (B * O * P * Q + B * C * H * W + O * I * R * S),
 });
+
+const plain3x3 = ({ R, S }: Dims, { stride, dilation }: Params) =>
+  R === 3 && S === 3 && stride === 1 && dilation === 1;
+/** The pass that packs w in vectors of four channels. */
+const packing = {
+  entry: "conv2d_pack_f32",
+  grid: ({ O, I, R, S }: Dims, { groups }: Params) =>
+    linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+  scratch: ({ O, I, R, S }: Dims, { groups }: Params) =>
+    16 * R * S * groups * Math.ceil(O / groups / 4) * I,
+};
+const packingTransposed = {
+  entry: "conv_transpose2d_pack_f32",
+  grid: ({ O, I, R, S }: Dims) => linear(R * S * O * Math.ceil(I / 4)),
+  scratch: ({ O, I, R, S }: Dims) => 16 * R * S * O * Math.ceil(I / 4),
+};
 
 /**
  * y (B,O,P,Q) = beta·y + act(x ⋆ w + bias): cross-correlation of x (B,C,H,W) with w (O,I,R,S), I =
@@ -83,55 +100,40 @@ export const conv2d = /* @__PURE__ */ defineKernel({
     {
       name: "rows",
       source,
-      entry: "conv2d_pack_f32",
-      grid: ({ O, I, R, S }, { groups }) => linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+      ...packing,
       when: ({ R, S }, { stride, dilation }) =>
         R === 3 && S === 3 && stride === 1 && dilation === 1,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
-      scratch: ({ O, I, R, S }, { groups }) => 16 * R * S * groups * Math.ceil(O / groups / 4) * I,
-      then: [
-        {
-          entry: "conv2d_f32__rows",
-          grid: ({ B, O, P, Q }, { groups }) =>
-            linear(
-              B * groups * Math.ceil(O / groups / 4) * Math.ceil(P / 8) * Math.ceil(Q / 8),
-              16,
-            ),
-        },
-      ],
+      ...further({
+        entry: "conv2d_f32__rows",
+        grid: ({ B, O, P, Q }, { groups }) =>
+          linear(B * groups * Math.ceil(O / groups / 4) * Math.ceil(P / 8) * Math.ceil(Q / 8), 16),
+      }),
     },
     {
       name: "blocks",
       source,
-      entry: "conv2d_pack_f32",
-      grid: ({ O, I, R, S }, { groups }) => linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+      ...packing,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
-      scratch: ({ O, I, R, S }, { groups }) => 16 * R * S * groups * Math.ceil(O / groups / 4) * I,
-      then: [
-        {
-          entry: "conv2d_f32__blocks",
-          grid: ({ B, O, P, Q }, { groups }) =>
-            linear(B * groups * Math.ceil(O / groups / 8) * Math.ceil((P * Q) / 16), 16),
-        },
-      ],
+      ...further({
+        entry: "conv2d_f32__blocks",
+        grid: ({ B, O, P, Q }, { groups }) =>
+          linear(B * groups * Math.ceil(O / groups / 8) * Math.ceil((P * Q) / 16), 16),
+      }),
     },
     {
       name: "tiles",
       source,
-      entry: "conv2d_pack_f32",
-      grid: ({ O, I, R, S }, { groups }) => linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+      ...packing,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
         !software && O / groups >= TILED && I >= TILED && P * Q >= TILED,
-      scratch: ({ O, I, R, S }, { groups }) => 16 * R * S * groups * Math.ceil(O / groups / 4) * I,
-      then: [
-        {
-          entry: "conv2d_f32__tiles",
-          grid: ({ B, O, P, Q }, { groups }) =>
-            linear(B * groups * Math.ceil(O / groups / 64) * Math.ceil((P * Q) / 64), 1),
-        },
-      ],
+      ...further({
+        entry: "conv2d_f32__tiles",
+        grid: ({ B, O, P, Q }, { groups }) =>
+          linear(B * groups * Math.ceil(O / groups / 64) * Math.ceil((P * Q) / 64), 1),
+      }),
     },
     { source, grid: ({ B, O, P, Q }) => linear(B * O * P * Q) },
   ],
@@ -181,68 +183,56 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
     {
       name: "rows",
       source,
-      entry: "conv_transpose2d_pack_f32",
-      grid: ({ O, I, R, S }) => linear(R * S * O * Math.ceil(I / 4)),
+      ...packingTransposed,
       when: ({ R, S }, { stride, dilation }) =>
         R === 3 && S === 3 && stride === 1 && dilation === 1,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
-      scratch: ({ O, I, R, S }) => 16 * R * S * O * Math.ceil(I / 4),
-      then: [
-        {
-          entry: "conv_transpose2d_f32__rows",
-          grid: ({ B, I, H, W }, { groups }) =>
-            linear(B * groups * Math.ceil(I / 4) * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
-        },
-      ],
+      ...further({
+        entry: "conv_transpose2d_f32__rows",
+        grid: ({ B, I, H, W }, { groups }) =>
+          linear(B * groups * Math.ceil(I / 4) * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
+      }),
     },
     {
       name: "blocks",
       source,
-      entry: "conv_transpose2d_pack_f32",
-      grid: ({ O, I, R, S }) => linear(R * S * O * Math.ceil(I / 4)),
+      ...packingTransposed,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
-      scratch: ({ O, I, R, S }) => 16 * R * S * O * Math.ceil(I / 4),
-      then: [
-        {
-          entry: "conv_transpose2d_f32__blocks",
-          grid: ({ B, I, H, W }, { groups, stride }) =>
-            linear(
-              B *
-                groups *
-                Math.ceil(I / 8) *
-                Math.min(stride, H) *
-                Math.min(stride, W) *
-                Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 16),
-              16,
-            ),
-        },
-      ],
+      ...further({
+        entry: "conv_transpose2d_f32__blocks",
+        grid: ({ B, I, H, W }, { groups, stride }) =>
+          linear(
+            B *
+              groups *
+              Math.ceil(I / 8) *
+              Math.min(stride, H) *
+              Math.min(stride, W) *
+              Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 16),
+            16,
+          ),
+      }),
     },
     {
       name: "tiles",
       source,
-      entry: "conv_transpose2d_pack_f32",
-      grid: ({ O, I, R, S }) => linear(R * S * O * Math.ceil(I / 4)),
+      ...packingTransposed,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
         !software && O / groups >= TILED && I >= TILED && H * W >= TILED,
-      scratch: ({ O, I, R, S }) => 16 * R * S * O * Math.ceil(I / 4),
-      then: [
-        {
-          entry: "conv_transpose2d_f32__tiles",
-          grid: ({ B, I, H, W }, { groups, stride }) =>
-            linear(
-              B *
-                groups *
-                Math.ceil(I / 64) *
-                Math.min(stride, H) *
-                Math.min(stride, W) *
-                Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 64),
-              1,
-            ),
-        },
-      ],
+      ...further({
+        entry: "conv_transpose2d_f32__tiles",
+        grid: ({ B, I, H, W }, { groups, stride }) =>
+          linear(
+            B *
+              groups *
+              Math.ceil(I / 64) *
+              Math.min(stride, H) *
+              Math.min(stride, W) *
+              Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 64),
+            1,
+          ),
+      }),
     },
     { source, grid: ({ B, C, H, W }) => linear(B * C * H * W) },
   ],
@@ -325,13 +315,11 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
             Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 18))),
           ),
         ),
-      then: [
-        {
-          entry: "conv2d_bwd_w_sum_f32",
-          grid: ({ O, I, R, S }) => linear(O * I * R * S),
-          constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
-        },
-      ],
+      ...further({
+        entry: "conv2d_bwd_w_sum_f32",
+        grid: ({ O, I, R, S }) => linear(O * I * R * S),
+        constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
+      }),
     },
     {
       name: "blocks",
@@ -366,13 +354,11 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
             Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 8))),
           ),
         ),
-      then: [
-        {
-          entry: "conv2d_bwd_w_sum_f32",
-          grid: ({ O, I, R, S }) => linear(O * I * R * S),
-          constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
-        },
-      ],
+      ...further({
+        entry: "conv2d_bwd_w_sum_f32",
+        grid: ({ O, I, R, S }) => linear(O * I * R * S),
+        constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
+      }),
     },
     {
       name: "tiles",
@@ -409,13 +395,11 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
             Math.ceil(256 / (groups * Math.ceil(O / groups / 64) * Math.ceil((I * R * S) / 64))),
           ),
         ),
-      then: [
-        {
-          entry: "conv2d_bwd_w_sum_f32",
-          grid: ({ O, I, R, S }) => linear(O * I * R * S),
-          constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
-        },
-      ],
+      ...further({
+        entry: "conv2d_bwd_w_sum_f32",
+        grid: ({ O, I, R, S }) => linear(O * I * R * S),
+        constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
+      }),
     },
     { source, grid: ({ O, I, R, S }) => linear(O * I * R * S) },
   ],
