@@ -101,8 +101,7 @@ export const conv2d = /* @__PURE__ */ defineKernel({
       name: "rows",
       source,
       ...packing,
-      when: ({ R, S }, { stride, dilation }) =>
-        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      when: plain3x3,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
       ...further({
@@ -184,8 +183,7 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
       name: "rows",
       source,
       ...packingTransposed,
-      when: ({ R, S }, { stride, dilation }) =>
-        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      when: plain3x3,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
       ...further({
@@ -298,8 +296,7 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
           16,
         ),
       constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
-      when: ({ R, S }, { stride, dilation }) =>
-        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      when: plain3x3,
       prefer: ({ O, B, P, Q }, { groups }, { software }) =>
         software && O / groups >= 4 && B * P * Q >= BLOCKED,
       scratch: ({ B, O, P, I, R, S }, { groups }) =>

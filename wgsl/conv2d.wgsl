@@ -1,5 +1,6 @@
 //! use index
 //! use activation
+//! use outer
 // Convolutions. First a thread an element of the result: a loop over the channels and taps that it meets.
 // Coordinates are signed; below 0 they turn into large u32, so one comparison sees both ends.
 
@@ -217,13 +218,6 @@ fn biases(t: Task, group: u32, m: u32) -> mat4x4f {
 }
 fn activate4(act: u32, v: vec4f) -> vec4f {
   return vec4f(activate(act, v.x), activate(act, v.y), activate(act, v.z), activate(act, v.w));
-}
-
-// sums + x wᵀ: a column a channel, a row a pixel.
-fn outer(x: vec4f, w: vec4f, sums: mat4x4f) -> mat4x4f {
-  return mat4x4f(
-    fma(x, vec4f(w.x), sums[0]), fma(x, vec4f(w.y), sums[1]), fma(x, vec4f(w.z), sums[2]), fma(x, vec4f(w.w), sums[3]),
-  );
 }
 
 // 3×3 kernels without stride or dilation, for a device on which a load costs many multiplications: a thread
