@@ -216,9 +216,6 @@ fn biases(t: Task, group: u32, m: u32) -> mat4x4f {
   let i = group * t.channels + m;
   return mat4x4f(vec4f(bias[i]), vec4f(bias[i + 1u]), vec4f(bias[i + 2u]), vec4f(bias[i + 3u]));
 }
-fn activate4(act: u32, v: vec4f) -> vec4f {
-  return vec4f(activate(act, v.x), activate(act, v.y), activate(act, v.z), activate(act, v.w));
-}
 
 // 3×3 kernels without stride or dilation, for a device on which a load costs many multiplications: a thread
 // four channels × 8×8 pixels. A row of ten numbers serves three taps of three rows of pixels.
@@ -308,20 +305,19 @@ fn rows(t: Task, i: u32) {
     a7 = taps(x9.a, w2, a7); b7 = taps(x9.b, w2, b7);
     at += H * W;
   }
-  for (var todo = t.act != 0u; todo; todo = false) {
-    var all = array<mat4x4f, 16>(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7);
-    for (var j = 0u; j < 64u; j++) { all[j / 4u][j % 4u] = activate4(t.act, all[j / 4u][j % 4u]); }
-    a0 = all[0]; a1 = all[1]; a2 = all[2]; a3 = all[3]; a4 = all[4]; a5 = all[5]; a6 = all[6]; a7 = all[7];
-    b0 = all[8]; b1 = all[9]; b2 = all[10]; b3 = all[11]; b4 = all[12]; b5 = all[13]; b6 = all[14]; b7 = all[15];
+  // One activation in a loop, for a driver on a CPU goes through each that is written down, needed or not.
+  var all = array<mat4x4f, 16>(a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7);
+  for (var j = 0u; j < select(0u, 256u, t.act != 0u); j++) {
+    all[j / 16u][j / 4u % 4u][j % 4u] = activate(t.act, all[j / 16u][j / 4u % 4u][j % 4u]);
   }
-  put_line(t, part, 4u * m, h, q, a0, b0);
-  put_line(t, part, 4u * m, h + 1u, q, a1, b1);
-  put_line(t, part, 4u * m, h + 2u, q, a2, b2);
-  put_line(t, part, 4u * m, h + 3u, q, a3, b3);
-  put_line(t, part, 4u * m, h + 4u, q, a4, b4);
-  put_line(t, part, 4u * m, h + 5u, q, a5, b5);
-  put_line(t, part, 4u * m, h + 6u, q, a6, b6);
-  put_line(t, part, 4u * m, h + 7u, q, a7, b7);
+  put_line(t, part, 4u * m, h, q, all[0], all[8]);
+  put_line(t, part, 4u * m, h + 1u, q, all[1], all[9]);
+  put_line(t, part, 4u * m, h + 2u, q, all[2], all[10]);
+  put_line(t, part, 4u * m, h + 3u, q, all[3], all[11]);
+  put_line(t, part, 4u * m, h + 4u, q, all[4], all[12]);
+  put_line(t, part, 4u * m, h + 5u, q, all[5], all[13]);
+  put_line(t, part, 4u * m, h + 6u, q, all[6], all[14]);
+  put_line(t, part, 4u * m, h + 7u, q, all[7], all[15]);
 }
 
 @compute @workgroup_size(16)
@@ -365,13 +361,9 @@ fn load_quad(at: vec4u, inside: vec4<bool>) -> vec4f {
   return select(vec4f(), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
 }
 fn put_quad(t: Task, part: u32, m: u32, n: u32, f: Phase, sums: mat4x4f) {
-  var s = sums;
-  for (var todo = t.act != 0u; todo; todo = false) {
-    for (var j = 0u; j < 4u; j++) { s[j] = activate4(t.act, s[j]); }
-  }
   let pixel = vec4u(n) + vec4u(0u, 1u, 2u, 3u);
   let at = (pixel / f.width * t.phases + f.h) * t.Q + pixel % f.width * t.phases + f.q;
-  put_channels(t, part, m, at, pixel < vec4u(f.pixels), s);
+  put_channels(t, part, m, at, pixel < vec4u(f.pixels), sums);
 }
 
 // Any kernel, for such a device: a thread eight channels × 16 pixels.
@@ -420,10 +412,14 @@ fn blocks(t: Task, i: u32) {
       }
     }
   }
-  put_quad(t, part, 4u * m, n, f, a0); put_quad(t, part, 4u * m + 4u, n, f, b0);
-  put_quad(t, part, 4u * m, n + 4u, f, a1); put_quad(t, part, 4u * m + 4u, n + 4u, f, b1);
-  put_quad(t, part, 4u * m, n + 8u, f, a2); put_quad(t, part, 4u * m + 4u, n + 8u, f, b2);
-  put_quad(t, part, 4u * m, n + 12u, f, a3); put_quad(t, part, 4u * m + 4u, n + 12u, f, b3);
+  var all = array<mat4x4f, 8>(a0, a1, a2, a3, b0, b1, b2, b3);
+  for (var j = 0u; j < select(0u, 128u, t.act != 0u); j++) {
+    all[j / 16u][j / 4u % 4u][j % 4u] = activate(t.act, all[j / 16u][j / 4u % 4u][j % 4u]);
+  }
+  put_quad(t, part, 4u * m, n, f, all[0]); put_quad(t, part, 4u * m + 4u, n, f, all[4]);
+  put_quad(t, part, 4u * m, n + 4u, f, all[1]); put_quad(t, part, 4u * m + 4u, n + 4u, f, all[5]);
+  put_quad(t, part, 4u * m, n + 8u, f, all[2]); put_quad(t, part, 4u * m + 4u, n + 8u, f, all[6]);
+  put_quad(t, part, 4u * m, n + 12u, f, all[3]); put_quad(t, part, 4u * m + 4u, n + 12u, f, all[7]);
 }
 
 @compute @workgroup_size(16)
@@ -482,8 +478,12 @@ fn tiles(t: Task, tile: u32, l: u32) {
       }
     }
   }
-  put_quad(t, part, 4u * m0 + 8u * row, n, f, a);
-  put_quad(t, part, 4u * m0 + 8u * row + 4u, n, f, b);
+  var all = array<mat4x4f, 2>(a, b);
+  for (var j = 0u; j < select(0u, 32u, t.act != 0u); j++) {
+    all[j / 16u][j / 4u % 4u][j % 4u] = activate(t.act, all[j / 16u][j / 4u % 4u][j % 4u]);
+  }
+  put_quad(t, part, 4u * m0 + 8u * row, n, f, all[0]);
+  put_quad(t, part, 4u * m0 + 8u * row + 4u, n, f, all[1]);
 }
 
 @compute @workgroup_size(128)

@@ -310,14 +310,16 @@ fn conv2d_winograd_multiply_tiles_f32(@builtin(workgroup_id) wid: vec3u, @builti
 fn point_of(s: Tiling, at: Tile, point: u32) -> f32 {
   return points[((s.n * s.n * p.C + point * p.O + at.channel) * 4u * s.quads) + at.t];
 }
-// Pixels of one row of a tile, from their sums: bias, activation, beta. The loop is an if that a driver on a
-// CPU does not go through for nothing.
-fn put_pixels(at: Tile, row: u32, count: u32, sums: vec4f) {
-  var v = sums;
-  if ((p.present & 1u) != 0u) { v += vec4f(bias[at.channel]); }
-  for (var todo = p.act != 0u; todo; todo = false) {
-    v = vec4f(activate(p.act, v.x), activate(p.act, v.y), activate(p.act, v.z), activate(p.act, v.w));
-  }
+// Rows of a tile, from their sums, but for the bias. A loop through one activation, for a driver on a CPU
+// goes through each that is written down, needed or not.
+fn activated(at: Tile, rows: array<vec4f, 4>) -> array<vec4f, 4> {
+  var r = rows;
+  let add = select(0.0, bias[at.channel], (p.present & 1u) != 0u);
+  for (var i = 0u; i < 4u; i++) { r[i] += vec4f(add); }
+  for (var i = 0u; i < select(0u, 16u, p.act != 0u); i++) { r[i / 4u][i % 4u] = activate(p.act, r[i / 4u][i % 4u]); }
+  return r;
+}
+fn put_pixels(at: Tile, row: u32, count: u32, v: vec4f) {
   let h = at.top + row;
   let to = ((at.b * p.O + at.channel) * p.P + h) * p.Q + at.left;
   let past = select(0u, min(p.Q - at.left, count), h < p.P);
@@ -344,8 +346,11 @@ fn conv2d_winograd_result2_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_w
   if (at.channel >= p.O || !at.valid) { return; }
   let r1 = points_row4(s, at, 1u);
   let r2 = points_row4(s, at, 2u);
-  put_pixels(at, 0u, 2u, result2(points_row4(s, at, 0u) + r1 + r2));
-  put_pixels(at, 1u, 2u, result2(r1 - r2 - points_row4(s, at, 3u)));
+  let rows = activated(at, array<vec4f, 4>(
+    result2(points_row4(s, at, 0u) + r1 + r2), result2(r1 - r2 - points_row4(s, at, 3u)), vec4f(), vec4f(),
+  ));
+  put_pixels(at, 0u, 2u, rows[0]);
+  put_pixels(at, 1u, 2u, rows[1]);
 }
 
 fn points_row6(s: Tiling, at: Tile, i: u32) -> mat2x3f {
@@ -377,8 +382,12 @@ fn conv2d_winograd_result4_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_w
   let difference = r1 - r2;
   let sum2 = r3 + r4;
   let difference2 = r3 - r4;
-  put_pixels(at, 0u, 4u, result4(points_row6(s, at, 0u) + sum + sum2));
-  put_pixels(at, 1u, 4u, result4(difference + 2.0 * difference2));
-  put_pixels(at, 2u, 4u, result4(sum + 4.0 * sum2));
-  put_pixels(at, 3u, 4u, result4(difference + 8.0 * difference2 + points_row6(s, at, 5u)));
+  let rows = activated(at, array<vec4f, 4>(
+    result4(points_row6(s, at, 0u) + sum + sum2), result4(difference + 2.0 * difference2),
+    result4(sum + 4.0 * sum2), result4(difference + 8.0 * difference2 + points_row6(s, at, 5u)),
+  ));
+  put_pixels(at, 0u, 4u, rows[0]);
+  put_pixels(at, 1u, 4u, rows[1]);
+  put_pixels(at, 2u, 4u, rows[2]);
+  put_pixels(at, 3u, 4u, rows[3]);
 }
