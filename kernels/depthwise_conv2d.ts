@@ -28,6 +28,8 @@ import {
 /** Rows of a result that a tile computes. */
 const ROWS = 32;
 
+const onCpu = (_d: Dims, _p: Params, { software }: { readonly software: boolean }): boolean =>
+  software;
 /** Every channel a group of its own, as `eachMeeting` wants it. */
 const apart = (d: Dims, p: Params): [Dims, Params] => [
   { ...d, O: d.C },
@@ -63,7 +65,24 @@ export const depthwise_conv2d = /* @__PURE__ */ defineKernel({
     if (bias) biasGradient(g, g.d.y);
   },
   cost,
-  webgpu: [{ source, grid: ({ B, C, P, Q }) => linear(B * C * P * Q) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      grid: ({ B, C, P, Q }) => linear(B * C * Math.ceil(P / 8) * Math.ceil(Q / 8), 16),
+      when: ({ R, S }, { stride, dilation }) =>
+        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    {
+      name: "strip",
+      source,
+      grid: ({ B, C, P, Q }) => linear(B * C * P * Math.ceil(Q / 16), 16),
+      when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    { source, grid: ({ B, C, P, Q }) => linear(B * C * P * Q) },
+  ],
   wasm: {
     tiles: ({ B, C, P }) => B * C * Math.ceil(P / ROWS),
     scratch: ({ P, Q, R, S }, { stride, dilation }) =>
@@ -97,7 +116,24 @@ export const depthwise_conv_transpose2d = /* @__PURE__ */ defineKernel({
     g.to("w", depthwise_conv2d_bwd_w, [g.d.y, x], { ...windowOf(g.p), ...extentsOf(g.dims) });
   },
   cost,
-  webgpu: [{ source, grid: ({ B, C, H, W }) => linear(B * C * H * W) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      grid: ({ B, C, H, W }) => linear(B * C * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
+      when: ({ R, S }, { stride, dilation }) =>
+        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    {
+      name: "strip",
+      source,
+      grid: ({ B, C, H, W }) => linear(B * C * H * Math.ceil(W / 16), 16),
+      when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    { source, grid: ({ B, C, H, W }) => linear(B * C * H * W) },
+  ],
   wasm: {
     tiles: ({ B, C, H }) => B * C * Math.ceil(H / ROWS),
     scratch: ({ H, W, R, S }, { dilation }) =>

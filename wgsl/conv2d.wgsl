@@ -1,5 +1,6 @@
 //! use index
 //! use activation
+//! use line
 //! use outer
 // Convolutions. First a thread an element of the result: a loop over the channels and taps that it meets.
 // Coordinates are signed; below 0 they turn into large u32, so one comparison sees both ends.
@@ -220,17 +221,6 @@ fn biases(t: Task, group: u32, m: u32) -> mat4x4f {
 // 3×3 kernels without stride or dilation, for a device on which a load costs many multiplications: a thread
 // four channels × 8×8 pixels. A row of ten numbers serves three taps of three rows of pixels.
 
-// What eight pixels of a row meet at three neighbouring taps.
-struct Line { a: mat3x4f, b: mat3x4f }
-fn line(at: u32, inside: bool, first: vec4<bool>, second: vec4<bool>, third: vec2<bool>) -> Line {
-  let l = select(vec4f(), vec4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]), first & vec4<bool>(inside));
-  let m = select(vec4f(), vec4f(x[at + 4u], x[at + 5u], x[at + 6u], x[at + 7u]), second & vec4<bool>(inside));
-  let r = select(vec2f(), vec2f(x[at + 8u], x[at + 9u]), third & vec2<bool>(inside));
-  return Line(
-    mat3x4f(l, vec4f(l.yzw, m.x), vec4f(l.zw, m.xy)),
-    mat3x4f(m, vec4f(m.yzw, r.x), vec4f(m.zw, r)),
-  );
-}
 fn taps(x: mat3x4f, w: mat3x4f, sums: mat4x4f) -> mat4x4f {
   return outer(x[0], w[0], outer(x[1], w[1], outer(x[2], w[2], sums)));
 }

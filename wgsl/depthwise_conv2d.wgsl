@@ -1,5 +1,6 @@
 //! use index
-// Depthwise convolutions, a thread an element of the result. Coordinates below 0 turn into large u32,
+//! use line
+// Depthwise convolutions. First a thread an element of the result. Coordinates below 0 turn into large u32,
 // so one comparison sees both ends.
 
 struct P {
@@ -7,8 +8,8 @@ struct P {
   present: u32,
   stride: u32, pad: u32, dilation: u32, beta: f32,
 }
-@group(0) @binding(0) var<storage, read_write> y: array<f32>; // (B,C,P,Q)
-@group(0) @binding(1) var<storage, read> x: array<f32>;       // (B,C,H,W)
+@group(0) @binding(0) var<storage, read_write> y: array<f32>; // (B,C,P,Q), transposed (B,C,H,W)
+@group(0) @binding(1) var<storage, read> x: array<f32>;       // (B,C,H,W), transposed (B,C,P,Q)
 @group(0) @binding(2) var<storage, read> w: array<f32>;       // (C,R,S)
 @group(0) @binding(3) var<storage, read> bias: array<f32>;    // (C)
 @group(0) @binding(4) var<uniform> p: P;
@@ -38,9 +39,6 @@ struct PT {
   B: u32, C: u32, H: u32, W: u32, P: u32, Q: u32, R: u32, S: u32,
   stride: u32, pad: u32, dilation: u32, output_pad_h: u32, output_pad_w: u32, beta: f32,
 }
-@group(0) @binding(0) var<storage, read_write> y_t: array<f32>; // (B,C,H,W)
-@group(0) @binding(1) var<storage, read> x_t: array<f32>;       // (B,C,P,Q)
-@group(0) @binding(2) var<storage, read> w_t: array<f32>;       // (C,R,S)
 @group(0) @binding(3) var<uniform> pt: PT;
 
 @compute @workgroup_size(64)
@@ -60,10 +58,10 @@ fn depthwise_conv_transpose2d_f32(@builtin(workgroup_id) wid: vec3u, @builtin(nu
       let ww = w0 - s * pt.dilation;
       let pw = ww / pt.stride;
       if (w0 < s * pt.dilation || pw * pt.stride != ww || pw >= pt.Q) { continue; }
-      sum += x_t[(plane * pt.P + ph) * pt.Q + pw] * w_t[(c * pt.R + r) * pt.S + s];
+      sum += x[(plane * pt.P + ph) * pt.Q + pw] * w[(c * pt.R + r) * pt.S + s];
     }
   }
-  if (pt.beta != 0.0) { y_t[i] = pt.beta * y_t[i] + sum; } else { y_t[i] = sum; }
+  if (pt.beta != 0.0) { y[i] = pt.beta * y[i] + sum; } else { y[i] = sum; }
 }
 
 struct PW {
@@ -71,7 +69,6 @@ struct PW {
   stride: u32, pad: u32, dilation: u32, kernel_h: u32, kernel_w: u32, beta: f32,
 }
 @group(0) @binding(0) var<storage, read_write> dw: array<f32>; // (C,R,S)
-@group(0) @binding(1) var<storage, read> x_w: array<f32>;      // (B,C,H,W)
 @group(0) @binding(2) var<storage, read> dy: array<f32>;       // (B,C,P,Q)
 @group(0) @binding(3) var<uniform> pw: PW;
 
@@ -90,9 +87,162 @@ fn depthwise_conv2d_bwd_w_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_wo
       if (hh >= pw.H) { continue; }
       for (var q = 0u; q < pw.Q; q++) {
         let ww = w0 + q * pw.stride;
-        if (ww < pw.W) { sum += dy[(plane * pw.P + p) * pw.Q + q] * x_w[(plane * pw.H + hh) * pw.W + ww]; }
+        if (ww < pw.W) { sum += dy[(plane * pw.P + p) * pw.Q + q] * x[(plane * pw.H + hh) * pw.W + ww]; }
       }
     }
   }
   if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+}
+
+// ---- without stride or dilation, for a device on which a load costs many multiplications ----------------
+
+// Both directions as one: a transposed convolution without stride is one with its kernel turned around.
+struct Task {
+  planes: u32, channels: u32, H: u32, W: u32, P: u32, Q: u32, R: u32, S: u32,
+  top: u32, left: u32, // how far before x the window of pixel 0 starts; may wrap below 0
+  turned: bool, beta: f32,
+}
+fn task() -> Task {
+  return Task(p.B * p.C, p.C, p.H, p.W, p.P, p.Q, p.R, p.S, p.pad, p.pad, false, p.beta);
+}
+fn task_t() -> Task {
+  return Task(
+    pt.B * pt.C, pt.C, pt.P, pt.Q, pt.H, pt.W, pt.R, pt.S, pt.R - 1u - pt.pad, pt.S - 1u - pt.pad, true, pt.beta,
+  );
+}
+fn tap(t: Task, plane: u32, i: u32) -> f32 {
+  let n = t.R * t.S;
+  return w[plane % t.channels * n + select(i, n - 1u - i, t.turned)];
+}
+fn taps3(t: Task, plane: u32, i: u32) -> vec3f {
+  return vec3f(tap(t, plane, i), tap(t, plane, i + 1u), tap(t, plane, i + 2u));
+}
+// What a pixel's sum starts from; the transposed convolution has no bias.
+fn biased(plane: u32) -> vec4f {
+  if (p.present == 0u) { return vec4f(); }
+  return vec4f(bias[plane % p.C]);
+}
+
+// Written out, for a driver on a CPU takes long over indices and loops.
+fn put(t: Task, plane: u32, h: u32, q: u32, v: f32) {
+  if (h >= t.P || q >= t.Q) { return; }
+  let i = (plane * t.P + h) * t.Q + q;
+  if (t.beta != 0.0) { y[i] = t.beta * y[i] + v; } else { y[i] = v; }
+}
+fn put4(t: Task, plane: u32, h: u32, q: u32, v: vec4f) {
+  put(t, plane, h, q, v.x);
+  put(t, plane, h, q + 1u, v.y);
+  put(t, plane, h, q + 2u, v.z);
+  put(t, plane, h, q + 3u, v.w);
+}
+
+// 3×3 kernels: a thread 8×8 pixels. A row of ten numbers serves three rows of pixels.
+fn blocks(t: Task) -> u32 { return (t.Q + 7u) / 8u * ((t.P + 7u) / 8u); }
+fn rows(t: Task, i: u32, sum: vec4f) {
+  let across = (t.Q + 7u) / 8u;
+  let down = (t.P + 7u) / 8u;
+  let plane = i / blocks(t);
+  if (plane >= t.planes) { return; }
+  let q = i % across * 8u;
+  let h = i / across % down * 8u;
+  let W = t.W;
+  let H = t.H;
+  let column = vec4u(q - t.left) + vec4u(0u, 1u, 2u, 3u);
+  let first = column < vec4u(W);
+  let second = column + 4u < vec4u(W);
+  let third = column.xy + 8u < vec2u(W);
+  let top = h - t.top;
+  let at = (plane * H + top) * W + q - t.left;
+  let w0 = taps3(t, plane, 0u);
+  let w1 = taps3(t, plane, 3u);
+  let w2 = taps3(t, plane, 6u);
+  let x0 = line(at, top < H, first, second, third);
+  let x1 = line(at + W, top + 1u < H, first, second, third);
+  let x2 = line(at + 2u * W, top + 2u < H, first, second, third);
+  put4(t, plane, h, q, sum + x0.a * w0 + x1.a * w1 + x2.a * w2);
+  put4(t, plane, h, q + 4u, sum + x0.b * w0 + x1.b * w1 + x2.b * w2);
+  let x3 = line(at + 3u * W, top + 3u < H, first, second, third);
+  put4(t, plane, h + 1u, q, sum + x1.a * w0 + x2.a * w1 + x3.a * w2);
+  put4(t, plane, h + 1u, q + 4u, sum + x1.b * w0 + x2.b * w1 + x3.b * w2);
+  let x4 = line(at + 4u * W, top + 4u < H, first, second, third);
+  put4(t, plane, h + 2u, q, sum + x2.a * w0 + x3.a * w1 + x4.a * w2);
+  put4(t, plane, h + 2u, q + 4u, sum + x2.b * w0 + x3.b * w1 + x4.b * w2);
+  let x5 = line(at + 5u * W, top + 5u < H, first, second, third);
+  put4(t, plane, h + 3u, q, sum + x3.a * w0 + x4.a * w1 + x5.a * w2);
+  put4(t, plane, h + 3u, q + 4u, sum + x3.b * w0 + x4.b * w1 + x5.b * w2);
+  let x6 = line(at + 6u * W, top + 6u < H, first, second, third);
+  put4(t, plane, h + 4u, q, sum + x4.a * w0 + x5.a * w1 + x6.a * w2);
+  put4(t, plane, h + 4u, q + 4u, sum + x4.b * w0 + x5.b * w1 + x6.b * w2);
+  let x7 = line(at + 7u * W, top + 7u < H, first, second, third);
+  put4(t, plane, h + 5u, q, sum + x5.a * w0 + x6.a * w1 + x7.a * w2);
+  put4(t, plane, h + 5u, q + 4u, sum + x5.b * w0 + x6.b * w1 + x7.b * w2);
+  let x8 = line(at + 8u * W, top + 8u < H, first, second, third);
+  put4(t, plane, h + 6u, q, sum + x6.a * w0 + x7.a * w1 + x8.a * w2);
+  put4(t, plane, h + 6u, q + 4u, sum + x6.b * w0 + x7.b * w1 + x8.b * w2);
+  let x9 = line(at + 9u * W, top + 9u < H, first, second, third);
+  put4(t, plane, h + 7u, q, sum + x7.a * w0 + x8.a * w1 + x9.a * w2);
+  put4(t, plane, h + 7u, q + 4u, sum + x7.b * w0 + x8.b * w1 + x9.b * w2);
+}
+
+@compute @workgroup_size(16)
+fn depthwise_conv2d_f32__rows(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = (wid.y * grid.x + wid.x) * 16u + l;
+  rows(task(), i, biased(i / blocks(task())));
+}
+@compute @workgroup_size(16)
+fn depthwise_conv_transpose2d_f32__rows(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  rows(task_t(), (wid.y * grid.x + wid.x) * 16u + l, vec4f());
+}
+
+// Any kernel: a thread 16 pixels of a row, past which the numbers of x move by one a tap.
+fn strips(t: Task) -> u32 { return (t.Q + 15u) / 16u * t.P; }
+fn strip(t: Task, i: u32, sum: vec4f) {
+  let across = (t.Q + 15u) / 16u;
+  let plane = i / strips(t);
+  if (plane >= t.planes) { return; }
+  let q = i % across * 16u;
+  let h = i / across % t.P;
+  let column = vec4u(q - t.left) + vec4u(0u, 1u, 2u, 3u);
+  var a = sum;
+  var b = sum;
+  var c = sum;
+  var d = sum;
+  for (var r = 0u; r < t.R; r++) {
+    let row = h - t.top + r;
+    let inside = vec4<bool>(row < t.H);
+    let at = (plane * t.H + row) * t.W + column;
+    var x0 = load4(at, inside & (column < vec4u(t.W)));
+    var x1 = load4(at + 4u, inside & (column + 4u < vec4u(t.W)));
+    var x2 = load4(at + 8u, inside & (column + 8u < vec4u(t.W)));
+    var x3 = load4(at + 12u, inside & (column + 12u < vec4u(t.W)));
+    for (var s = 0u; s < t.S; s++) {
+      let k = tap(t, plane, r * t.S + s);
+      a += k * x0;
+      b += k * x1;
+      c += k * x2;
+      d += k * x3;
+      let next = select(0.0, x[at.x + 16u + s], inside.x && column.x + 16u + s < t.W);
+      x0 = vec4f(x0.yzw, x1.x);
+      x1 = vec4f(x1.yzw, x2.x);
+      x2 = vec4f(x2.yzw, x3.x);
+      x3 = vec4f(x3.yzw, next);
+    }
+  }
+  put4(t, plane, h, q, a);
+  put4(t, plane, h, q + 4u, b);
+  put4(t, plane, h, q + 8u, c);
+  put4(t, plane, h, q + 12u, d);
+}
+fn load4(at: vec4u, inside: vec4<bool>) -> vec4f {
+  return select(vec4f(), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
+}
+
+@compute @workgroup_size(16)
+fn depthwise_conv2d_f32__strip(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = (wid.y * grid.x + wid.x) * 16u + l;
+  strip(task(), i, biased(i / strips(task())));
+}
+@compute @workgroup_size(16)
+fn depthwise_conv_transpose2d_f32__strip(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  strip(task_t(), (wid.y * grid.x + wid.x) * 16u + l, vec4f());
 }
