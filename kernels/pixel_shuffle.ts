@@ -26,6 +26,7 @@ function eachPair(
 export const pixel_shuffle = /* @__PURE__ */ defineKernel({
   name: "pixel_shuffle",
   family: "indexing",
+  cut: () => ["B"],
   args: [acc("y", "B C P Q"), inp("x", "B D H W")],
   params: { factor: atLeastOne() },
   derive: (d, _runs, { factor }, fail) => {
@@ -53,6 +54,7 @@ export const pixel_shuffle = /* @__PURE__ */ defineKernel({
 export const pixel_unshuffle = /* @__PURE__ */ defineKernel({
   name: "pixel_unshuffle",
   family: "indexing",
+  cut: () => ["B"],
   args: [acc("y", "B D P Q"), inp("x", "B C H W")],
   params: { factor: atLeastOne() },
   derive: (d, _runs, { factor }, fail) => {

@@ -87,6 +87,7 @@ function divisor(d: Dims, p: Params, i: number): number {
 export const max_pool2d = /* @__PURE__ */ defineKernel({
   name: "max_pool2d",
   family: "pooling",
+  cut: () => ["B"],
   args: [out("y", "B C P Q"), out("index", "B C P Q", "i32"), inp("x", "B C H W")],
   params: windowParams(),
   derive: (d, _runs, p, fail) => forward(d, p, fail),
@@ -125,6 +126,7 @@ export const max_pool2d = /* @__PURE__ */ defineKernel({
 export const max_pool2d_bwd = /* @__PURE__ */ defineKernel({
   name: "max_pool2d_bwd",
   family: "pooling",
+  cut: () => ["B"],
   args: [acc("dx", "B C H W"), inp("dy", "B C P Q"), inp("index", "B C P Q", "i32")],
   params: { ...extents(), ...windowParams() },
   derive: (d, _runs, p, fail) => backward(d, p, fail),
@@ -158,6 +160,7 @@ export const max_pool2d_bwd = /* @__PURE__ */ defineKernel({
 export const avg_pool2d = /* @__PURE__ */ defineKernel({
   name: "avg_pool2d",
   family: "pooling",
+  cut: () => ["B"],
   args: [acc("y", "B C P Q"), inp("x", "B C H W")],
   params: { ...windowParams(), count_include_pad: flag() },
   derive: (d, _runs, p, fail) => forward(d, p, fail),
@@ -191,6 +194,7 @@ export const avg_pool2d = /* @__PURE__ */ defineKernel({
 export const avg_pool2d_bwd = /* @__PURE__ */ defineKernel({
   name: "avg_pool2d_bwd",
   family: "pooling",
+  cut: () => ["B"],
   args: [acc("dx", "B C H W"), inp("dy", "B C P Q")],
   params: { ...extents(), ...windowParams(), count_include_pad: flag() },
   derive: (d, _runs, p, fail) => backward(d, p, fail),

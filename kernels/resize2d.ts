@@ -73,6 +73,7 @@ const linearly = (p: Params) => (i: number, to: number, from: number) => {
 export const resize_nearest2d = /* @__PURE__ */ defineKernel({
   name: "resize_nearest2d",
   family: "image",
+  cut: () => ["B"],
   args: [acc("y", "B C P Q"), inp("x", "B C H W")],
   params: size(),
   derive: (d, _runs, p) => forward(d, p),
@@ -96,6 +97,7 @@ export const resize_nearest2d = /* @__PURE__ */ defineKernel({
 export const resize_nearest2d_bwd = /* @__PURE__ */ defineKernel({
   name: "resize_nearest2d_bwd",
   family: "image",
+  cut: () => ["B"],
   args: [acc("dx", "B C H W"), inp("dy", "B C P Q")],
   params: size(),
   derive: (d, _runs, p) => backward(d, p),
@@ -121,6 +123,7 @@ export const resize_nearest2d_bwd = /* @__PURE__ */ defineKernel({
 export const resize_bilinear2d = /* @__PURE__ */ defineKernel({
   name: "resize_bilinear2d",
   family: "image",
+  cut: () => ["B"],
   args: [acc("y", "B C P Q"), inp("x", "B C H W")],
   params: { ...size(), align_corners: flag() },
   derive: (d, _runs, p) => forward(d, p),
@@ -148,6 +151,7 @@ export const resize_bilinear2d = /* @__PURE__ */ defineKernel({
 export const resize_bilinear2d_bwd = /* @__PURE__ */ defineKernel({
   name: "resize_bilinear2d_bwd",
   family: "image",
+  cut: () => ["B"],
   args: [acc("dx", "B C H W"), inp("dy", "B C P Q")],
   params: { ...size(), align_corners: flag() },
   derive: (d, _runs, p) => backward(d, p),
