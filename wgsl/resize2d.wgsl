@@ -44,22 +44,26 @@ fn resize_nearest2d_bwd_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_work
   put(i, sum, pnb.beta);
 }
 
-// Where pixel i of `to` stands among `size`: the first of its two neighbours, and the weight of the second.
-struct Spot { first: u32, second: u32, t: f32 }
-fn spot(i: u32, to: u32, size: u32, aligned: u32) -> Spot {
-  var n = i * (size - 1u);
-  var d = max(to, 2u) - 1u;
-  if (aligned == 0u) {
-    n = max((2u * i + 1u) * size, to) - to;
-    d = 2u * to;
-  }
-  return Spot(n / d, min(n / d + 1u, size - 1u), f32(n % d) / f32(d));
+// The coordinate of pixel i of `to` among `size`: numerator and denominator.
+fn coordinate(i: u32, to: u32, size: u32, aligned: u32) -> vec2u {
+  if (aligned != 0u) { return vec2u(i * (size - 1u), max(to, 2u) - 1u); }
+  return vec2u(max((2u * i + 1u) * size, to) - to, 2u * to);
 }
 
-// The part that pixel i of `to` takes of pixel k of `size`.
+// The first of its two neighbours, the second, and the weight of that.
+struct Spot { first: u32, second: u32, t: f32 }
+fn spot(i: u32, to: u32, size: u32, aligned: u32) -> Spot {
+  let at = coordinate(i, to, size, aligned);
+  let first = at.x / at.y;
+  return Spot(first, min(first + 1u, size - 1u), f32(at.x - first * at.y) / f32(at.y));
+}
+
+// The part that pixel i of `to` takes of pixel k of `size`: one less the distance; past the last pixel, all.
 fn part(i: u32, k: u32, to: u32, size: u32, aligned: u32) -> f32 {
-  let at = spot(i, to, size, aligned);
-  return select(0.0, 1.0 - at.t, at.first == k) + select(0.0, at.t, at.second == k);
+  let at = coordinate(i, to, size, aligned);
+  let past = i32(at.x) - i32(k * at.y);
+  let weight = max(0.0, 1.0 - f32(abs(past)) / f32(at.y));
+  return select(weight, 1.0, past > 0 && k == size - 1u);
 }
 
 // The first pixel of `to` whose coordinate is k or more.
