@@ -24,6 +24,7 @@ import {
   windowParams,
   windows,
 } from "./lib/conv.ts";
+import { further } from "./lib/passes.ts";
 
 /** Rows of a result that a tile computes. */
 const ROWS = 32;
@@ -168,7 +169,54 @@ export const depthwise_conv2d_bwd_w = /* @__PURE__ */ defineKernel({
     g.to("dy", depthwise_conv2d, [x, g.d.dw], windowOf(g.p));
   },
   cost,
-  webgpu: [{ source, grid: ({ C, R, S }) => linear(C * R * S) }],
+  webgpu: [
+    {
+      name: "blocks",
+      source,
+      constants: { UNIT: 4, TARGET: 256 },
+      grid: ({ C, R, S, B, P }) =>
+        linear(
+          C *
+            Math.ceil(R / 4) *
+            Math.ceil(S / 4) *
+            Math.max(
+              1,
+              Math.min(B * P, Math.ceil(256 / (C * Math.ceil(R / 4) * Math.ceil(S / 4)))),
+            ),
+          16,
+        ),
+      when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
+      prefer: onCpu,
+      scratch: ({ C, R, S, B, P }) =>
+        4 *
+        C *
+        R *
+        S *
+        Math.max(1, Math.min(B * P, Math.ceil(256 / (C * Math.ceil(R / 4) * Math.ceil(S / 4))))),
+      ...further({
+        entry: "depthwise_conv2d_bwd_w_sum_f32",
+        constants: { UNIT: 4, TARGET: 256 },
+        grid: ({ C, R, S }) => linear(C * R * S),
+      }),
+    },
+    {
+      name: "split",
+      source,
+      constants: { UNIT: 1, TARGET: 16384 },
+      grid: ({ C, R, S, B, P }) =>
+        linear(C * R * S * Math.max(1, Math.min(B * P, Math.ceil(16384 / (C * R * S))))),
+      prefer: ({ C, R, S, B, P, Q }, _p, { software }) =>
+        !software && C * R * S <= 8192 && B * P * Q >= 1024,
+      scratch: ({ C, R, S, B, P }) =>
+        4 * C * R * S * Math.max(1, Math.min(B * P, Math.ceil(16384 / (C * R * S)))),
+      ...further({
+        entry: "depthwise_conv2d_bwd_w_sum_f32",
+        constants: { UNIT: 1, TARGET: 16384 },
+        grid: ({ C, R, S }) => linear(C * R * S),
+      }),
+    },
+    { source, grid: ({ C, R, S }) => linear(C * R * S) },
+  ],
   wasm: {
     tiles: ({ C }) => C,
     scratch: ({ P, Q, R, S }, { stride, dilation }) =>

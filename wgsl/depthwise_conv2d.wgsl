@@ -246,3 +246,110 @@ fn depthwise_conv2d_f32__strip(@builtin(workgroup_id) wid: vec3u, @builtin(num_w
 fn depthwise_conv_transpose2d_f32__strip(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
   strip(task_t(), (wid.y * grid.x + wid.x) * 16u + l, vec4f());
 }
+
+// ---- depthwise_conv2d_bwd_w in chunks of rows of dy ---------------------------------------------------
+
+// Weights are few and their sums long: each chunk of rows (b,p) adds up what it has into partial sums of its
+// own, and a second pass adds the chunks in their order. A thread has UNIT × UNIT taps of a channel; there are
+// as many chunks as make TARGET threads, or as there are rows.
+override UNIT: u32 = 4u;
+override TARGET: u32 = 256u;
+@group(0) @binding(4) var<storage, read_write> partial: array<f32>; // (chunks, C, R, S)
+
+fn down_taps() -> u32 { return (pw.R + UNIT - 1u) / UNIT; }
+fn across_taps() -> u32 { return (pw.S + UNIT - 1u) / UNIT; }
+fn units() -> u32 { return pw.C * down_taps() * across_taps(); }
+fn chunks() -> u32 { return max(min((TARGET + units() - 1u) / units(), pw.B * pw.P), 1u); }
+
+@compute @workgroup_size(64)
+fn depthwise_conv2d_bwd_w_sum_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(wid, grid, l);
+  let n = pw.C * pw.R * pw.S;
+  if (i >= n) { return; }
+  var sum = 0.0;
+  for (var c = 0u; c < chunks(); c++) { sum += partial[c * n + i]; }
+  if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+}
+
+// Taps from (r, s) on of channel c, over the rows [first, past) of a chunk.
+struct Unit { chunk: u32, c: u32, r: u32, s: u32, first: u32, past: u32 }
+fn unit(i: u32) -> Unit {
+  let rows = pw.B * pw.P;
+  let each = (rows + chunks() - 1u) / chunks();
+  let chunk = i / units();
+  let c = i % units() / (down_taps() * across_taps());
+  return Unit(
+    chunk, c, i / across_taps() % down_taps() * UNIT, i % across_taps() * UNIT,
+    min(chunk * each, rows), min((chunk + 1u) * each, rows),
+  );
+}
+fn put_w(u: Unit, r: u32, s: u32, v: f32) {
+  if (r < pw.R && s < pw.S) { partial[((u.chunk * pw.C + u.c) * pw.R + r) * pw.S + s] = v; }
+}
+
+// A thread a tap, for a GPU.
+@compute @workgroup_size(64)
+fn depthwise_conv2d_bwd_w_f32__split(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let u = unit(linear_index(wid, grid, l));
+  if (u.chunk >= chunks()) { return; }
+  let v0 = u.s * pw.dilation - pw.pad;
+  var sum = 0.0;
+  for (var row = u.first; row < u.past; row++) {
+    let plane = row / pw.P * pw.C + u.c;
+    let h = row % pw.P * pw.stride + u.r * pw.dilation - pw.pad;
+    if (h >= pw.H) { continue; }
+    let to = (plane * pw.P + row % pw.P) * pw.Q;
+    let at = (plane * pw.H + h) * pw.W;
+    for (var q = 0u; q < pw.Q; q++) {
+      let v = v0 + q * pw.stride;
+      if (v < pw.W) { sum += dy[to + q] * x[at + v]; }
+    }
+  }
+  put_w(u, u.r, u.s, sum);
+}
+
+// Without stride or dilation, for a device on which a load costs many multiplications: a thread 4×4 taps,
+// four pixels at a time.
+
+// What four pixels meet at four neighbouring taps: seven numbers of x.
+fn meet(at: u32, row: bool, first: vec4<bool>, second: vec3<bool>, inside: vec4<bool>) -> mat4x4f {
+  let l = select(vec4f(), vec4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]), first & vec4<bool>(row));
+  let r = select(vec3f(), vec3f(x[at + 4u], x[at + 5u], x[at + 6u]), second & vec3<bool>(row));
+  return mat4x4f(
+    select(vec4f(), l, inside), select(vec4f(), vec4f(l.yzw, r.x), inside),
+    select(vec4f(), vec4f(l.zw, r.xy), inside), select(vec4f(), vec4f(l.w, r), inside),
+  );
+}
+
+@compute @workgroup_size(16)
+fn depthwise_conv2d_bwd_w_f32__blocks(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let u = unit((wid.y * grid.x + wid.x) * 16u + l);
+  if (u.chunk >= chunks()) { return; }
+  let H = pw.H;
+  let W = pw.W;
+  let Q = pw.Q;
+  var a = vec4f();
+  var b = vec4f();
+  var c = vec4f();
+  var d = vec4f();
+  for (var row = u.first; row < u.past; row++) {
+    let plane = row / pw.P * pw.C + u.c;
+    let h = row % pw.P + u.r - pw.pad;
+    let to = (plane * pw.P + row % pw.P) * Q;
+    let at = (plane * H + h) * W + u.s - pw.pad;
+    for (var q = 0u; q < Q; q += 4u) {
+      let inside = vec4u(q) + vec4u(0u, 1u, 2u, 3u) < vec4u(Q);
+      let v = vec4u(q + u.s - pw.pad) + vec4u(0u, 1u, 2u, 3u);
+      let first = v < vec4u(W);
+      let second = v.xyz + 4u < vec3u(W);
+      let e = select(vec4f(), vec4f(dy[to + q], dy[to + q + 1u], dy[to + q + 2u], dy[to + q + 3u]), inside);
+      // A row times a matrix: at each tap the sum over the four pixels.
+      a += e * meet(at + q, h < H, first, second, inside);
+      b += e * meet(at + q + W, h + 1u < H, first, second, inside);
+      c += e * meet(at + q + 2u * W, h + 2u < H, first, second, inside);
+      d += e * meet(at + q + 3u * W, h + 3u < H, first, second, inside);
+    }
+  }
+  let all = array<vec4f, 4>(a, b, c, d);
+  for (var j = 0u; j < 16u; j++) { put_w(u, u.r + j / 4u, u.s + j % 4u, all[j / 4u][j % 4u]); }
+}
