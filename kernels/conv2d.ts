@@ -424,6 +424,8 @@ const cases = (): Case[] => [
   convCase({ B: 2, C: 4, H: 6, W: 5, O: 8, R: 3, S: 3 }, { groups: 4, stride: 2 }),
   // More than one block of pixels and of rows.
   convCase({ B: 1, C: 3, H: 9, W: 12, O: 130, R: 2, S: 3 }, { pad: 1 }, { with: ["bias"] }),
+  // More than one tile of planes, and of columns of a gradient of w.
+  convCase({ B: 2, C: 19, H: 7, W: 10, O: 9, R: 3, S: 3 }, { pad: 1 }, { with: ["bias"] }),
   convCase({ B: 0, C: 2, H: 4, W: 4, O: 3, R: 3, S: 3 }),
   convCase({ B: 1, C: 0, H: 4, W: 4, O: 3, R: 3, S: 3 }, {}, { with: ["bias"] }),
   convCase({ B: 1, C: 2, H: 4, W: 4, O: 0, R: 3, S: 3 }),
