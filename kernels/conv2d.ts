@@ -32,7 +32,10 @@ import { further } from "./lib/passes.ts";
 /** Pixels and rows of a product that a tile computes. */
 const PIXELS = 32;
 const ROWS = 120;
-/** Products of channels, and pixels, from which blocks of them are worth their packing on a CPU's WebGPU. */
+/**
+ * Products of channels, and pixels, from which blocks of them are worth their packing on a CPU's WebGPU;
+ * those of 8×8 pixels where at least half of them are in the image.
+ */
 const BLOCKED = 16;
 /** Channels, planes and pixels from which tiles are on a GPU. */
 const TILED = 16;
@@ -103,7 +106,9 @@ export const conv2d = /* @__PURE__ */ defineKernel({
       ...packing,
       when: plain3x3,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
-        software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
+        software &&
+        (O / groups) * I >= BLOCKED &&
+        P * Q >= 32 * Math.ceil(P / 8) * Math.ceil(Q / 8),
       ...further({
         entry: "conv2d_f32__rows",
         grid: ({ B, O, P, Q }, { groups }) =>
@@ -185,7 +190,9 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
       ...packingTransposed,
       when: plain3x3,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
-        software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
+        software &&
+        (O / groups) * I >= BLOCKED &&
+        H * W >= 32 * Math.ceil(H / 8) * Math.ceil(W / 8),
       ...further({
         entry: "conv_transpose2d_f32__rows",
         grid: ({ B, I, H, W }, { groups }) =>

@@ -43,8 +43,10 @@ const backward = (d: Dims, p: Params, fail: (why: string) => never): void => {
   d.W = p.width;
   forward(d, p, fail);
 };
-/** Every window holds a pixel. */
+/** Every window holds a pixel, and few enough to be counted. */
 const filled = ({ H, W }: Dims, { pad, kernel_h, kernel_w }: Params): string | undefined => {
+  if (kernel_h * kernel_w >= 2 ** 30)
+    return `a window of ${kernel_h}×${kernel_w} is not below 2^30`;
   if (H * W === 0) return `x: ${H}×${W} has no pixel to pool`;
   return pad < Math.min(kernel_h, kernel_w)
     ? undefined

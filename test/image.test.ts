@@ -110,6 +110,8 @@ describe.each(["ref", "wasm", "webgpu"] as const)("images on %s", (name) => {
     expect(() => max_pool2d(x, { ...window, pad: 2 })).toThrow("[max_pool2d] pad = 2 is not below");
     expect(() => max_pool2d(x, { kernel_h: 5, kernel_w: 1, stride: 1 })).toThrow("no output");
     expect(() => avg_pool2d(x, { kernel_h: 2, kernel_w: 2 })).toThrow("stride: is required");
+    const large = { kernel_h: 2 ** 16, kernel_w: 2 ** 16, stride: 1, pad: 2 ** 16 - 1 };
+    expect(() => avg_pool2d(x, large)).toThrow("a window of 65536×65536 is not below 2^30");
     expect(() => pixel_shuffle(x, { factor: 2 })).toThrow("D = 1 is not a multiple of factor² = 4");
     expect(() => pixel_unshuffle(x, { factor: 3 })).toThrow(
       "H = 4 is not a multiple of factor = 3",
