@@ -31,6 +31,8 @@ const ROWS = 32;
 
 const onCpu = (_d: Dims, _p: Params, { software }: { readonly software: boolean }): boolean =>
   software;
+/** Pixels past the end of a run still have coordinates below 2^32. */
+const notFar = (_d: Dims, { stride }: Params): boolean => stride <= 65536;
 /** Every channel a group of its own, as `eachMeeting` wants it. */
 const apart = (d: Dims, p: Params): [Dims, Params] => [
   { ...d, O: d.C },
@@ -82,6 +84,13 @@ export const depthwise_conv2d = /* @__PURE__ */ defineKernel({
       when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
       prefer: onCpu,
     },
+    {
+      name: "run",
+      source,
+      grid: ({ B, C, P, Q }) => linear(B * C * P * Math.ceil(Q / 8), 16),
+      when: notFar,
+      prefer: onCpu,
+    },
     { source, grid: ({ B, C, P, Q }) => linear(B * C * P * Q) },
   ],
   wasm: {
@@ -131,6 +140,14 @@ export const depthwise_conv_transpose2d = /* @__PURE__ */ defineKernel({
       source,
       grid: ({ B, C, H, W }) => linear(B * C * H * Math.ceil(W / 16), 16),
       when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    {
+      name: "run",
+      source,
+      grid: ({ B, C, H, W }, { stride }) =>
+        linear(B * C * H * Math.min(stride, W) * Math.ceil(Math.ceil(W / stride) / 8), 16),
+      when: notFar,
       prefer: onCpu,
     },
     { source, grid: ({ B, C, H, W }) => linear(B * C * H * W) },

@@ -94,20 +94,22 @@ fn depthwise_conv2d_bwd_w_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_wo
   if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
 }
 
-// ---- without stride or dilation, for a device on which a load costs many multiplications ----------------
+// ---- by blocks and strips of pixels, for a device on which a load costs many multiplications ---------
 
-// Both directions as one: a transposed convolution without stride is one with its kernel turned around.
+// Both directions as one, the transposed convolution with its kernel turned around. Rows of that which are
+// `phases` apart meet the same taps, and meet them at consecutive rows of x; columns likewise.
 struct Task {
   planes: u32, channels: u32, H: u32, W: u32, P: u32, Q: u32, R: u32, S: u32,
   top: u32, left: u32, // how far before x the window of pixel 0 starts; may wrap below 0
-  turned: bool, beta: f32,
+  step: u32, phases: u32, dilation: u32, turned: bool, beta: f32,
 }
 fn task() -> Task {
-  return Task(p.B * p.C, p.C, p.H, p.W, p.P, p.Q, p.R, p.S, p.pad, p.pad, false, p.beta);
+  return Task(p.B * p.C, p.C, p.H, p.W, p.P, p.Q, p.R, p.S, p.pad, p.pad, p.stride, 1u, p.dilation, false, p.beta);
 }
 fn task_t() -> Task {
   return Task(
-    pt.B * pt.C, pt.C, pt.P, pt.Q, pt.H, pt.W, pt.R, pt.S, pt.R - 1u - pt.pad, pt.S - 1u - pt.pad, true, pt.beta,
+    pt.B * pt.C, pt.C, pt.P, pt.Q, pt.H, pt.W, pt.R, pt.S, (pt.R - 1u) * pt.dilation - pt.pad,
+    (pt.S - 1u) * pt.dilation - pt.pad, 1u, pt.stride, pt.dilation, true, pt.beta,
   );
 }
 fn tap(t: Task, plane: u32, i: u32) -> f32 {
@@ -136,7 +138,7 @@ fn put4(t: Task, plane: u32, h: u32, q: u32, v: vec4f) {
   put(t, plane, h, q + 3u, v.w);
 }
 
-// 3×3 kernels: a thread 8×8 pixels. A row of ten numbers serves three rows of pixels.
+// 3×3 kernels without stride or dilation: a thread 8×8 pixels. A row of ten numbers serves three rows of pixels.
 fn blocks(t: Task) -> u32 { return (t.Q + 7u) / 8u * ((t.P + 7u) / 8u); }
 fn rows(t: Task, i: u32, sum: vec4f) {
   let across = (t.Q + 7u) / 8u;
@@ -194,7 +196,8 @@ fn depthwise_conv_transpose2d_f32__rows(@builtin(workgroup_id) wid: vec3u, @buil
   rows(task_t(), (wid.y * grid.x + wid.x) * 16u + l, vec4f());
 }
 
-// Any kernel: a thread 16 pixels of a row, past which the numbers of x move by one a tap.
+// Any kernel without stride or dilation: a thread 16 pixels of a row, past which the numbers of x move by one
+// a tap.
 fn strips(t: Task) -> u32 { return (t.Q + 15u) / 16u * t.P; }
 fn strip(t: Task, i: u32, sum: vec4f) {
   let across = (t.Q + 15u) / 16u;
@@ -245,6 +248,61 @@ fn depthwise_conv2d_f32__strip(@builtin(workgroup_id) wid: vec3u, @builtin(num_w
 @compute @workgroup_size(16)
 fn depthwise_conv_transpose2d_f32__strip(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
   strip(task_t(), (wid.y * grid.x + wid.x) * 16u + l, vec4f());
+}
+
+// Any stride and dilation: a thread eight pixels of one phase of a row.
+fn runs(t: Task) -> u32 { return ((t.Q + t.phases - 1u) / t.phases + 7u) / 8u * min(t.phases, t.Q) * t.P; }
+
+// From pixel to row (or column) of x, where the phase meets the tap at all.
+struct Shift { meets: bool, by: u32 }
+fn shift(t: Task, start: u32, i: u32, before: u32) -> Shift {
+  let by = i32(start + i * t.dilation - before);
+  return Shift(by % i32(t.phases) == 0, u32(by / i32(t.phases)));
+}
+
+fn run(t: Task, i: u32, sum: vec4f) {
+  let plane = i / runs(t);
+  if (plane >= t.planes) { return; }
+  let across = ((t.Q + t.phases - 1u) / t.phases + 7u) / 8u;
+  let start = i / across % min(t.phases, t.Q);
+  let h = i / (across * min(t.phases, t.Q)) % t.P;
+  let n = vec4u(i % across * 8u) + vec4u(0u, 1u, 2u, 3u);
+  var a = sum;
+  var b = sum;
+  for (var r = 0u; r < t.R; r++) {
+    let down = shift(t, h % t.phases, r, t.top);
+    let row = h / t.phases * t.step + down.by;
+    let inside = down.meets && row < t.H;
+    let at = (plane * t.H + row) * t.W;
+    for (var s = 0u; s < t.S; s++) {
+      let right = shift(t, start, s, t.left);
+      let meets = vec4<bool>(inside && right.meets);
+      let k = tap(t, plane, r * t.S + s);
+      let v = n * t.step + right.by;
+      let u = v + 4u * t.step;
+      a += k * load4(at + v, meets & (v < vec4u(t.W)));
+      b += k * load4(at + u, meets & (u < vec4u(t.W)));
+    }
+  }
+  let q = n * t.phases + start;
+  put(t, plane, h, q.x, a.x);
+  put(t, plane, h, q.y, a.y);
+  put(t, plane, h, q.z, a.z);
+  put(t, plane, h, q.w, a.w);
+  put(t, plane, h, q.x + 4u * t.phases, b.x);
+  put(t, plane, h, q.y + 4u * t.phases, b.y);
+  put(t, plane, h, q.z + 4u * t.phases, b.z);
+  put(t, plane, h, q.w + 4u * t.phases, b.w);
+}
+
+@compute @workgroup_size(16)
+fn depthwise_conv2d_f32__run(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = (wid.y * grid.x + wid.x) * 16u + l;
+  run(task(), i, biased(i / runs(task())));
+}
+@compute @workgroup_size(16)
+fn depthwise_conv_transpose2d_f32__run(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) l: u32) {
+  run(task_t(), (wid.y * grid.x + wid.x) * 16u + l, vec4f());
 }
 
 // ---- depthwise_conv2d_bwd_w in chunks of rows of dy ---------------------------------------------------
