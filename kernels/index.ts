@@ -12,6 +12,7 @@ export * from "./gather.ts";
 export * from "./groupnorm.ts";
 export * from "./kv_append.ts";
 export * from "./layernorm.ts";
+export * from "./logsumexp.ts";
 export * from "./matmul.ts";
 export * from "./mean_field.ts";
 export * from "./permute.ts";
