@@ -9,6 +9,11 @@ import {
 } from "../../algorithms/analog/experiments/training.ts";
 import { type Experiment, runExperiments } from "../../algorithms/experiments.ts";
 import { analyticExperiments } from "../../algorithms/foops/experiments/analytic.ts";
+import {
+  patchExperiments,
+  digitExperiments as twoDigits,
+} from "../../algorithms/foops/experiments/classification.ts";
+import { fairnessExperiments } from "../../algorithms/foops/experiments/fairness.ts";
 import type { BackendName } from "../../core/index.ts";
 import type { StudyContext } from "../../core/study.ts";
 import { openBackend } from "../support/backends.ts";
@@ -32,7 +37,12 @@ const papers: Record<string, { all: Record<string, Experiments>; webgpu: string[
     webgpu: ["tiles", "quadratic", "pulses"],
   },
   foops: {
-    all: { analytic: analyticExperiments },
+    all: {
+      analytic: analyticExperiments,
+      patches: patchExperiments,
+      "two digits": twoDigits,
+      fairness: fairnessExperiments,
+    },
     // the step itself is compared in foops.test.ts
     webgpu: [],
   },
