@@ -207,3 +207,63 @@ describe("runs", () => {
     expect(triangleTarget([1, 1.2, 0.8])[0]).toBeCloseTo(0.083, 3);
   });
 });
+
+describe("data", () => {
+  test("pairs of digits: seeded, of both labels, larger of the two where they overlap", () => {
+    const a = foops.digitPairs(1, 50, 30, 2);
+    expect(a.train.x).toEqual(foops.digitPairs(1, 50, 30, 2).train.x);
+    expect(foops.digitPairs(2, 50, 30, 2).train.left).not.toEqual(a.train.left);
+    expect(a.train.x).toHaveLength(50 * 18 * 18);
+    expect(a.test.x.every((v) => v >= 0 && v <= 1)).toBe(true);
+    // averaging 2×2 keeps the sum of each image
+    const full = foops.digitPairs(1, 50, 30);
+    const total = (x: Float32Array, size: number) => x.subarray(0, size).reduce((s, v) => s + v, 0);
+    expect(total(a.train.x, 324) * 4).toBeCloseTo(total(full.train.x, 1296), 2);
+    // nothing of the upper left digit reaches the last 8 columns of the first 8 rows
+    expect(full.train.x.subarray(28, 36).every((v) => v === 0)).toBe(true);
+  });
+
+  test("pairs of templates have mean 0 and all ten labels", () => {
+    const { train } = foops.templatePairs(1, 300, 10);
+    expect(train.x.reduce((s, v) => s + v, 0) / train.x.length).toBeCloseTo(0, 4);
+    expect(new Set(train.left).size).toBe(10);
+    expect(new Set(train.right).size).toBe(10);
+  });
+
+  test("a pass through the batches meets every image once", () => {
+    const { train } = foops.templatePairs(1, 60, 10);
+    const next = foops.batchOf(train, 20, 1);
+    const seen = [0, 1, 2].flatMap((t) => Array.from(next(t).left));
+    expect(seen.sort()).toEqual(Array.from(train.left).sort());
+    expect(Array.from(next(3).left)).not.toEqual(Array.from(next(0).left));
+  });
+
+  test("penguins: 333 whole rows, standardised, three species", () => {
+    const { x, y, group } = foops.penguins();
+    expect(y).toHaveLength(333);
+    expect([0, 1, 2].map((g) => group.filter((k) => k === g).length)).toEqual([146, 68, 119]);
+    for (let k = 0; k < 4; k++) {
+      const column = Array.from(y, (_, i) => x[4 * i + k]);
+      expect(column.reduce((a, b) => a + b) / 333).toBeCloseTo(0, 5);
+      expect(column.reduce((s, v) => s + v * v, 0) / 333).toBeCloseTo(1, 5);
+    }
+  });
+
+  test("the LeNet of the paper takes a FOOPS step on two digits", async () => {
+    using be = await openBackend("wasm");
+    const { train } = foops.digitPairs(1, 16, 8);
+    const problem = foops.headsProblem(foops.lenet, 16, foops.ratio([1, 1]));
+    const config = { ...foops.defaults, tau: 1, gamma: 1, theta: 1, alpha: 0.01, innerSteps: 1 };
+    const start = foops.startOf(foops.lenet, 1);
+    const { look } = await foops.solve(be, problem, config, start, {
+      steps: 5,
+      batch: foops.batchOf(train, 16, 1),
+      warn: () => {},
+    });
+    const guess = Math.log(10);
+    for (const f of look.F) expect(Math.abs(f - guess)).toBeLessThan(2);
+    const { F, accuracy } = await foops.judge(be, foops.lenet, start, train);
+    expect(F[0]).toBeGreaterThan(1);
+    expect(accuracy.every((a) => a >= 0 && a <= 1)).toBe(true);
+  });
+});
