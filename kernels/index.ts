@@ -7,6 +7,7 @@ export * from "./clip.ts";
 export * from "./conv2d.ts";
 export * from "./conv2d_winograd.ts";
 export * from "./depthwise_conv2d.ts";
+export * from "./diffusion_step.ts";
 export * from "./fft.ts";
 export * from "./gather.ts";
 export * from "./groupnorm.ts";
