@@ -1,6 +1,6 @@
 import { activeCapture } from "./capture-state.ts";
-import type { Call, Spec } from "./contract.ts";
-import { type BackendError, CaptureError, ShapeError } from "./errors.ts";
+import { type Call, launch, type Spec } from "./contract.ts";
+import { type BackendError, CaptureError, ShapeError, ValueError } from "./errors.ts";
 import {
   checkShape,
   type Dtype,
@@ -19,6 +19,19 @@ export interface CopyCall {
   readonly dst: Tensor;
   readonly src: Tensor;
 }
+
+export const outOfRange = (
+  spec: Spec,
+  arg: string,
+  limit: number,
+  count: number,
+  first: number,
+): ValueError =>
+  new ValueError(
+    "index",
+    `${arg}: ${count} ${count > 1 ? "indices are" : "index is"} outside 0 … ${limit - 1}, the first at [${first}]`,
+    spec.name,
+  );
 
 /** A list of calls with everything that can be prepared prepared; `run` repeats them in order. */
 export interface Plan {
@@ -42,6 +55,8 @@ export abstract class Backend {
   storages = 0;
   /** Bytes of tensors alive now. */
   bytesInUse = 0;
+  /** Whether indices are looked at before each launch; slow, for finding where a bad one comes from. */
+  checked = false;
   /** Why nothing works any more: lost or disposed. */
   protected dead: BackendError | undefined;
   /** Blocks freed inside an open capture, by size: only the capture itself may reuse them. */
@@ -64,6 +79,43 @@ export abstract class Backend {
   abstract supports(spec: Spec): boolean;
   abstract dispatch(call: Call): void;
   abstract plan(calls: readonly (Call | CopyCall)[]): Plan;
+  /** Compiles what these calls need, where there is something to compile. */
+  async compile(_calls: readonly Call[]): Promise<void> {}
+
+  /**
+   * Looks at the indices of a call. A GPU looks later, and `read` or `flush` throws.
+   * @throws ValueError naming the argument, how many are outside, and the first
+   */
+  checkIndices({ spec, tensors, dims }: Call): void {
+    spec.args.forEach((a, i) => {
+      const t = tensors[i];
+      if (!t || a.index === undefined) return;
+      const limit = dims[a.index];
+      const data = this.view(t);
+      let first = -1;
+      let count = 0;
+      for (let k = 0; k < data.length; k++) {
+        if (data[k] >= 0 && data[k] < limit) continue;
+        if (count++ === 0) first = k;
+      }
+      if (count) throw outOfRange(spec, a.name, limit, count, first);
+    });
+  }
+
+  /** A plan that checks indices on the way. */
+  checkedPlan(calls: readonly (Call | CopyCall)[]): Plan {
+    return {
+      dispatches: calls.filter((c) => "spec" in c).length,
+      run: () => {
+        for (const c of calls) {
+          if ("spec" in c) launch(this, c);
+          else this.copyNow(c.dst, c.src);
+        }
+      },
+      dispose: () => {},
+    };
+  }
+
   /** Resolves when all work handed over so far is done. */
   abstract flush(): Promise<void>;
   /** Frees everything of this backend. */
@@ -102,17 +154,23 @@ export abstract class Backend {
   empty(shape: Shape, dtype: Dtype = "f32"): Tensor {
     this.assertLive();
     checkShape(shape, "tensor");
-    const bytes = this.roundUp(sizeOf(shape) * 4);
+    const used = sizeOf(shape) * 4;
+    const bytes = this.roundUp(used);
     const handle = this.#held?.get(bytes)?.pop() ?? this.allocate(bytes, dtype);
     this.bytesInUse += bytes;
     return track(
-      new Tensor(this, [...shape], dtype, { serial: this.storages++, handle, bytes, refs: 0 }),
+      new Tensor(this, [...shape], dtype, {
+        serial: this.storages++,
+        handle,
+        bytes,
+        used,
+        refs: 0,
+      }),
     );
   }
 
   /** Called by the last tensor of a storage. */
   free(storage: Storage): void {
-    if (this.dead) return;
     this.bytesInUse -= storage.bytes;
     if (this.#held && storage.pinned) {
       this.#pinned.push(storage);
@@ -161,7 +219,6 @@ export abstract class Backend {
     this.#held = undefined;
     this.#pinned = [];
     return () => {
-      if (this.dead) return;
       for (const [bytes, handles] of held ?? []) for (const h of handles) this.release(h, bytes);
       for (const s of pinned) this.release(s.handle, s.bytes);
       held?.clear();

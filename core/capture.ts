@@ -210,13 +210,20 @@ export async function capture<R>(
   }
   const live = [...storages].filter((s) => s.refs > 0);
   for (const s of live) s.refs++;
-  const plan = backend.plan(first.calls);
+  let plan: Plan | undefined;
   const release = () => {
-    plan.dispose();
+    plan?.dispose();
     for (const s of live) if (--s.refs === 0) backend.free(s);
     first.release();
     for (const t of Object.values(inputs)) t.dispose();
   };
+  try {
+    await backend.compile(first.calls.filter((c) => "spec" in c));
+    plan = backend.checked ? backend.checkedPlan(first.calls) : backend.plan(first.calls);
+  } catch (e) {
+    release();
+    throw e;
+  }
   return new Step(backend, args, first.result, plan, [...outside], counters, release);
 }
 

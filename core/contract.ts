@@ -2,22 +2,11 @@ import type { Backend } from "./backend.ts";
 import { activeCapture } from "./capture-state.ts";
 import { MemoryError, ShapeError, ValueError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
+import { type Dims, expected, match, parseShape, type Runs, tuple } from "./shape-text.ts";
 import { recordOnTapes } from "./tape-state.ts";
-import {
-  type Dtype,
-  type Shape,
-  sameShape,
-  sizeOf,
-  Tensor,
-  type TypedArray,
-  track,
-} from "./tensor.ts";
+import { type Dtype, sizeOf, Tensor, type TypedArray, track } from "./tensor.ts";
 import type { Capabilities } from "./webgpu-variant.ts";
 
-/** Extents by letter, e.g. {M: 64, N: 128}. A run `*B` has the product of its axes under `B`. */
-export type Dims = Record<string, number>;
-/** The axes behind each run letter, e.g. {B: [2, 3]}. */
-export type Runs = Record<string, number[]>;
 /** Decoded params: numbers, and for a choice its string. */
 // biome-ignore lint/suspicious/noExplicitAny: params differ by kernel; each kernel reads its own
 export type Params = Record<string, any>;
@@ -38,16 +27,24 @@ export interface Arg<N extends string = string, R extends Role = Role> {
   readonly role: R;
   readonly shape: string | ((p: Params) => string);
   readonly dtype: Dtype;
+  /** Its elements count along this extent: from 0 up to less than it. A checked backend looks. */
+  readonly index?: string;
 }
 
 type ShapeSpec = Arg["shape"];
 const arg =
   <R extends Role>(role: R) =>
-  <const N extends string>(name: N, shape: ShapeSpec, dtype: Dtype = "f32"): Arg<N, R> => ({
+  <const N extends string>(
+    name: N,
+    shape: ShapeSpec,
+    dtype: Dtype = "f32",
+    more: { readonly index?: string } = {},
+  ): Arg<N, R> => ({
     name,
     role,
     shape,
     dtype,
+    ...more,
   });
 
 export const out = /* @__PURE__ */ arg("out");
@@ -163,6 +160,15 @@ export interface Spec {
   /** Emits the cotangents of the inputs through other kernels; see `Vjp`. */
   readonly vjp?: (g: Vjp) => void;
   readonly cost: (d: Dims, p: Params) => Cost;
+  /**
+   * Extents along which the work falls into independent calls, in order of preference: what WebGPU
+   * does where a tensor is over the limit of a binding. An `acc` output without the extent is a sum
+   * over it. "N A B": cut along N, together with those of A and B that are as long; a shorter one
+   * repeats along it.
+   */
+  readonly cut?: (d: Dims, p: Params) => readonly string[];
+  /** The params of the part of an extent that starts at `start`; default the same. */
+  readonly part?: (p: Params, along: string, start: number, length: number) => Params;
   readonly webgpu?: readonly WebgpuVariant[];
   readonly wasm?: WasmSpec;
 }
@@ -244,20 +250,6 @@ export function linear(n: number, workgroup = 64): [number, number] {
 
 // ---- shapes ---------------------------------------------------------------------------------
 
-const parsed = new Map<string, { run: string | undefined; axes: string[] }>();
-
-/** "*B M N" -> a run of leading axes B, then M and N. Numbers stand for themselves. */
-function parseShape(text: string) {
-  let s = parsed.get(text);
-  if (!s) {
-    const tokens = text.split(" ").filter((t) => t);
-    const run = tokens[0]?.startsWith("*") ? tokens.shift()?.slice(1) : undefined;
-    s = { run, axes: tokens };
-    parsed.set(text, s);
-  }
-  return s;
-}
-
 const shapeText = (a: Arg, p: Params): string =>
   typeof a.shape === "string" ? a.shape : a.shape(p);
 
@@ -315,42 +307,6 @@ export const betaName = (spec: Spec, output: string): string =>
   (scalarNames(spec).find((s) => s.output === output) as ScalarName).name;
 
 export const hasOptional = (spec: Spec): boolean => spec.args.some((a) => a.role === "opt");
-
-const tuple = (s: readonly (string | number)[]): string => `(${s.join(",")})`;
-
-/** What the contract asks of one argument, with the extents known so far filled in. */
-function expected(text: string, d: Dims, runs: Runs): string {
-  const { run, axes } = parseShape(text);
-  const names = [...(run ? [`*${run}`] : []), ...axes];
-  const known = [
-    ...(run ? (runs[run] ?? [`*${run}`]) : []),
-    ...axes.map((t) => (/^\d+$/.test(t) ? t : (d[t] ?? t))),
-  ];
-  const [named, filled] = [tuple(names), tuple(known)];
-  return named === filled ? named : `${named}=${filled}`;
-}
-
-/** Matches a shape against its text, binding letters that are still free. False: does not fit. */
-function match(text: string, shape: Shape, d: Dims, runs: Runs): boolean {
-  const { run, axes } = parseShape(text);
-  const lead = shape.length - axes.length;
-  if (lead < 0 || (lead > 0 && !run)) return false;
-  const bound: [string, number][] = [];
-  for (let i = 0; i < axes.length; i++) {
-    const t = axes[i];
-    const want = /^\d+$/.test(t) ? Number(t) : (d[t] ?? bound.find(([k]) => k === t)?.[1]);
-    if (want === undefined) bound.push([t, shape[lead + i]]);
-    else if (want !== shape[lead + i]) return false;
-  }
-  if (run) {
-    const axesOfRun = shape.slice(0, lead);
-    if (runs[run] && !sameShape(runs[run], axesOfRun)) return false;
-    runs[run] = axesOfRun;
-    d[run] = sizeOf(axesOfRun);
-  }
-  for (const [k, v] of bound) d[k] = v;
-  return true;
-}
 
 /** The shape of an argument when all extents are known. */
 export function shapeOf(a: Arg, d: Dims, runs: Runs, p: Params): number[] {
@@ -414,16 +370,29 @@ function decodeParams(
   return { params, raw };
 }
 
-/**
- * Checks everything, allocates missing outputs, launches, records. With `loose`, outputs may have
- * another shape of the right size: gradients take the shape of the input they belong to.
- */
+/** Checks everything, allocates missing outputs, launches, records; `loose` as in `prepare`. */
 export function invoke(
   spec: Spec,
   given: (Tensor | undefined)[],
   options: Params,
   loose = false,
 ): Call {
+  const [backend, call] = prepare(spec, given, options, loose);
+  launch(backend, call);
+  recordOnTapes(call);
+  return call;
+}
+
+/**
+ * A checked call, its missing outputs allocated. With `loose`, outputs may have another shape of the
+ * right size: gradients take the shape of the input they belong to.
+ */
+export function prepare(
+  spec: Spec,
+  given: (Tensor | undefined)[],
+  options: Params,
+  loose = false,
+): [Backend, Call] {
   const { params, raw } = decodeParams(spec, options);
   const d: Dims = {};
   const runs: Runs = {};
@@ -536,16 +505,14 @@ export function invoke(
     if (output) params[name] = value instanceof Scalar ? value.value : value;
     return { type, value };
   });
-  const call: Call = { spec, tensors, dims: d, params, extents, scalars };
-  launch(backend, call);
-  recordOnTapes(call);
-  return call;
+  return [backend, { spec, tensors, dims: d, params, extents, scalars }];
 }
 
 /** Runs a call now and notes it for an open capture. */
 export function launch(backend: Backend, call: Call): void {
   const capture = activeCapture(backend);
   if (capture?.note(call) === "skip") return;
+  if (backend.checked) backend.checkIndices(call);
   backend.dispatch(call);
 }
 
@@ -693,4 +660,4 @@ export function resolveCase(spec: Spec, c: Case): { dims: Dims; runs: Runs; para
   return { dims, runs, params };
 }
 
-export type { Dtype, TypedArray };
+export type { Dims, Dtype, Runs, TypedArray };

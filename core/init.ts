@@ -1,9 +1,14 @@
 import type { Backend, BackendName } from "./backend.ts";
 import { BackendError } from "./errors.ts";
-import type { WasmOptions } from "./wasm.ts";
-import type { WebgpuOptions } from "./webgpu.ts";
+import type { WasmBackend, WasmOptions } from "./wasm.ts";
+import type { WebgpuBackend, WebgpuOptions } from "./webgpu.ts";
 
 export interface InitOptions {
+  /**
+   * Look at indices before each launch: one outside its range raises a ValueError, on WebGPU at the next
+   * read. Without it such an index reads as the kernel's contract says, and writes nothing.
+   */
+  readonly checked?: boolean;
   readonly wasm?: WasmOptions;
   readonly webgpu?: WebgpuOptions;
 }
@@ -20,6 +25,12 @@ const open: Record<BackendName, (o: InitOptions) => Promise<Backend>> = {
  * `backend.name` says which.
  * @throws BackendError with the reason and the remedy, for a list those of every entry.
  */
+export async function init(name: "webgpu", options?: InitOptions): Promise<WebgpuBackend>;
+export async function init(name: "wasm", options?: InitOptions): Promise<WasmBackend>;
+export async function init(
+  names: BackendName | readonly BackendName[],
+  options?: InitOptions,
+): Promise<Backend>;
 export async function init(
   names: BackendName | readonly BackendName[],
   options: InitOptions = {},
@@ -36,7 +47,9 @@ export async function init(
   const why: BackendError[] = [];
   for (const name of list) {
     try {
-      return await open[name](options);
+      const backend = await open[name](options);
+      backend.checked = options.checked ?? false;
+      return backend;
     } catch (e) {
       if (!(e instanceof BackendError)) throw e;
       if (list.length === 1) throw e;

@@ -20,7 +20,9 @@ export interface Storage {
   /** Counts up over all storages of a backend: tells what came into being after what. */
   readonly serial: number;
   readonly handle: unknown;
+  /** What it takes of memory, and what of that its tensors can reach. */
   readonly bytes: number;
+  readonly used: number;
   /** Tensors that look into this storage; the last one to be disposed frees it. */
   refs: number;
   /** Made from host data inside a capture, see Backend.tensor. */

@@ -1,147 +1,111 @@
-import { Backend, type CopyCall, type Plan } from "./backend.ts";
+import { Backend, type CopyCall, outOfRange, type Plan } from "./backend.ts";
 import {
   type AnyKernel,
-  type Arg,
   type Call,
+  type Case,
+  resolveCase,
   type Spec,
-  scalarNames,
-  type WebgpuPass,
   type WebgpuVariant,
 } from "./contract.ts";
-import { BackendError, MemoryError } from "./errors.ts";
-import { isNode } from "./runtime.ts";
-import { Scalar } from "./scalar.ts";
-import { hostArrays, type Tensor, type TypedArray } from "./tensor.ts";
-import { type Capabilities, chooseVariant, entryOf, passesOf, textOf } from "./webgpu-variant.ts";
+import { BackendError, ShapeError } from "./errors.ts";
+import {
+  checkShape,
+  type Dtype,
+  detached,
+  hostArrays,
+  type Shape,
+  sizeOf,
+  Tensor,
+  type TypedArray,
+  track,
+} from "./tensor.ts";
+import { dispatchCheck, type IndexCheck, slotsOf } from "./webgpu-check.ts";
+import { GpuContext, writeUniforms } from "./webgpu-context.ts";
+import { cutCall } from "./webgpu-cut.ts";
+import { requestDevice, type WebgpuOptions } from "./webgpu-device.ts";
+import type { Event } from "./webgpu-journal.ts";
+import { GpuMemory, memoryOf, SLOT, sizeClass, Usage } from "./webgpu-memory.ts";
+import { type BuiltPlan, buildPlan } from "./webgpu-plan.ts";
+import { type Capabilities, chooseVariant, isWritten, passesOf } from "./webgpu-variant.ts";
 
-export interface WebgpuOptions {
-  /** Entry to WebGPU; default `navigator.gpu`, in Node that of the npm package `webgpu`. */
-  readonly gpu?: GPU;
-  /** A device to run on. It stays yours: dispose() leaves it alive. */
-  readonly device?: GPUDevice;
-  readonly powerPreference?: GPUPowerPreference;
-}
+export type { WebgpuLimits, WebgpuOptions } from "./webgpu-device.ts";
 
-// The numbers of the specification: Node has no GPUBufferUsage and its kin, and a library must not
-// put them into the global scope.
-const Usage = { MAP_READ: 0x1, COPY_SRC: 0x4, COPY_DST: 0x8, UNIFORM: 0x40, STORAGE: 0x80 };
-const STAGE_COMPUTE = 0x4;
 const MAP_READ = 0x1;
-
 /** Dispatches that share one submission at most. */
 const MAX_PENDING = 64;
-/** Uniform slots of one ring; each is one dispatch. */
-const SLOT = 256;
+/** Uniform slots of one ring; each is one kernel. */
 const RING_SLOTS = 256;
-
-interface Pipeline {
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
-  /** Distinguishes bind groups of different layouts over the same buffers. */
-  readonly id: number;
-}
-
-const isWritten = (a: Arg): boolean => a.role === "out" || a.role === "acc" || a.role === "inout";
-
-let bufferIds = 0;
-/** A pooled GPUBuffer; its id stays the same, so bind groups over it can be cached. */
-class PooledBuffer {
-  readonly id = bufferIds++;
-  readonly buffer: GPUBuffer;
-  constructor(buffer: GPUBuffer) {
-    this.buffer = buffer;
-  }
-}
 
 export class WebgpuBackend extends Backend {
   readonly name = "webgpu";
-  readonly build: string;
-  readonly device: GPUDevice;
-  readonly adapterInfo: GPUAdapterInfo;
-  readonly #ownsDevice: boolean;
-  readonly #pool = new Map<number, PooledBuffer[]>();
-  readonly #all = new Set<GPUBuffer>();
-  readonly capabilities: Capabilities;
+  build = "";
+  readonly #options: WebgpuOptions;
   readonly #forced = new Map<Spec, WebgpuVariant>();
-  readonly #pipelines = new Map<Spec, Map<WebgpuPass, Pipeline>>();
-  #pipelineIds = 0;
-  readonly #modules = new Map<string, GPUShaderModule>();
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
-  readonly #absent: PooledBuffer;
-  readonly #ring: GPUBuffer;
+  readonly #plans = new Set<{ readonly build: () => BuiltPlan; built: BuiltPlan }>();
+  /** What belongs to the present device; `recover` makes it anew. */
+  #ctx!: GpuContext;
+  #ring!: GPUBuffer;
+  /** Looks at indices since the last read, by kernel, argument and limit. */
+  readonly #checks = new Map<string, IndexCheck>();
+  #slotsTensor: Tensor | undefined;
+
   readonly #ringBytes = new ArrayBuffer(SLOT * RING_SLOTS);
   readonly #ringView = new DataView(this.#ringBytes);
   #slots = 0;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
-  /** First error the device reported on its own; raised at the next await point. */
-  #failure: BackendError | MemoryError | undefined;
+  /** What the open submission is to do. */
+  #batch: Event[] = [];
   #flushQueued = false;
+  #disposed = false;
 
-  constructor(device: GPUDevice, info: GPUAdapterInfo, ownsDevice: boolean) {
+  constructor(device: GPUDevice, ownsDevice: boolean, options: WebgpuOptions = {}) {
     super();
-    this.device = device;
-    this.adapterInfo = info;
-    this.#ownsDevice = ownsDevice;
-    this.capabilities = { features: device.features, software: info.isFallbackAdapter };
-    this.build =
-      [info.vendor, info.architecture, info.description].filter((s) => s).join(" ") ||
-      "unknown adapter";
-    this.#absent = new PooledBuffer(this.#create(SLOT, Usage.STORAGE));
-    this.#ring = this.#create(SLOT * RING_SLOTS, Usage.UNIFORM | Usage.COPY_DST);
-    device.lost.then((e) => {
-      this.dead ??= new BackendError(
-        "lost",
-        `webgpu: the device was lost (${e.reason}): ${e.message || "no reason given"}; open a new backend and write your tensors again`,
-      );
-    });
-    device.addEventListener("uncapturederror", (event) => {
-      event.preventDefault();
-      const { error } = event as GPUUncapturedErrorEvent;
-      this.#failure ??=
-        error.constructor.name === "GPUOutOfMemoryError"
-          ? new MemoryError("exhausted", `webgpu: ${error.message}`)
-          : new BackendError("validation", `webgpu: ${error.message}`);
-    });
+    this.#options = options;
+    this.#adopt(device, ownsDevice);
   }
 
-  #create(size: number, usage: GPUBufferUsageFlags): GPUBuffer {
-    const b = this.device.createBuffer({ size, usage });
-    this.#all.add(b);
-    return b;
+  get device(): GPUDevice {
+    return this.#ctx.device;
+  }
+
+  get capabilities(): Capabilities {
+    return this.#ctx.capabilities;
+  }
+
+  get adapterInfo(): GPUAdapterInfo {
+    return this.#ctx.device.adapterInfo;
+  }
+
+  #adopt(device: GPUDevice, owned: boolean): void {
+    const { vendor, architecture, description } = device.adapterInfo;
+    this.build =
+      [vendor, architecture, description].filter((s) => s).join(" ") || "unknown adapter";
+    this.#ctx = new GpuContext(device, owned, this.#options, this.#forced);
+    this.#ring = this.#ctx.pool.buffer(SLOT * RING_SLOTS, Usage.UNIFORM | Usage.COPY_DST);
+    device.lost.then((e) => {
+      if (device !== this.#ctx.device) return;
+      this.dead ??= new BackendError(
+        "lost",
+        `webgpu: the device was lost (${e.reason}): ${e.message || "no reason given"}; recover() goes on with a fresh one`,
+      );
+    });
   }
 
   // ---- memory ------------------------------------------------------------------------------
 
   protected roundUp(bytes: number): number {
-    // Four size classes to each power of two keep the pool small and reuse likely.
-    if (bytes <= SLOT) return SLOT;
-    const step = Math.max(SLOT, 2 ** (Math.floor(Math.log2(bytes)) - 2));
-    return Math.ceil(bytes / step) * step;
+    return sizeClass(bytes);
   }
 
-  protected allocate(bytes: number): PooledBuffer {
-    const pooled = this.#pool.get(bytes)?.pop();
-    if (pooled) return pooled;
-    const { maxStorageBufferBindingSize, maxBufferSize } = this.device.limits;
-    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    if (bytes > limit) {
-      throw new MemoryError(
-        "exhausted",
-        `webgpu: a tensor of ${bytes} bytes is over this device's limit of ${limit} bytes a binding; split it`,
-      );
-    }
-    return new PooledBuffer(this.#create(bytes, Usage.STORAGE | Usage.COPY_SRC | Usage.COPY_DST));
+  protected allocate(bytes: number): GpuMemory {
+    return this.#ctx.pool.take(bytes);
   }
 
-  protected release(handle: unknown, bytes: number): void {
-    const list = this.#pool.get(bytes);
-    if (list) list.push(handle as PooledBuffer);
-    else this.#pool.set(bytes, [handle as PooledBuffer]);
-  }
-
-  #buffer(t: Tensor): PooledBuffer {
-    return t.storage.handle as PooledBuffer;
+  protected release(handle: unknown): void {
+    const m = handle as GpuMemory;
+    if (m.foreign) this.#ctx.forget(m);
+    this.#ctx.pool.give(m);
   }
 
   view(t: Tensor): TypedArray {
@@ -159,64 +123,128 @@ export class WebgpuBackend extends Backend {
     const host = data instanceof type ? data : type.from(data);
     // A copy: data may be a view into shared memory, which the queue refuses.
     const bytes = new Uint8Array(host.buffer, host.byteOffset, host.byteLength).slice();
-    this.device.queue.writeBuffer(this.#buffer(t).buffer, t.byteOffset, bytes);
+    const m = memoryOf(t);
+    this.#ctx.device.queue.writeBuffer(m.buffer, t.byteOffset, bytes);
+    const keep = this.#options.hostCopies === true || t.storage.pinned === true;
+    m.uploaded(t, keep ? bytes : undefined);
+    this.#batch.push({ host: m });
   }
 
   protected clear(t: Tensor): void {
     if (t.size === 0) return;
-    this.#endPass().clearBuffer(this.#buffer(t).buffer, t.byteOffset, t.byteLength);
+    const m = memoryOf(t);
+    this.#endPass().clearBuffer(m.buffer, t.byteOffset, t.byteLength);
+    m.uploaded(t, "zeros");
+    this.#batch.push({ host: m });
     this.#queueFlush();
   }
 
   protected copyNow(dst: Tensor, src: Tensor): void {
     if (dst.size === 0) return;
-    this.#encodeCopy(this.#endPass(), dst, src);
+    memoryOf(src).assertValid();
+    this.#ctx.encodeCopy(this.#endPass(), dst, src);
+    memoryOf(dst).written();
+    this.#batch.push({ dst, src });
     this.#queueFlush();
-  }
-
-  #encodeCopy(encoder: GPUCommandEncoder, dst: Tensor, src: Tensor): void {
-    encoder.copyBufferToBuffer(
-      this.#buffer(src).buffer,
-      src.byteOffset,
-      this.#buffer(dst).buffer,
-      dst.byteOffset,
-      dst.byteLength,
-    );
   }
 
   async read(t: Tensor): Promise<Float32Array | Int32Array | Uint32Array> {
     const type = hostArrays[t.dtype];
     if (t.size === 0) return new type(0);
-    const staging = this.device.createBuffer({
-      size: t.byteLength,
-      usage: Usage.MAP_READ | Usage.COPY_DST,
-    });
-    this.#endPass().copyBufferToBuffer(
-      this.#buffer(t).buffer,
-      t.byteOffset,
-      staging,
-      0,
-      t.byteLength,
-    );
+    const m = memoryOf(t);
+    if (m.failure) this.#ctx.failures.raise(m.failure);
+    const data = await this.#download(m, t.byteOffset, t.byteLength);
+    await this.#raiseChecks();
+    return new type(data);
+  }
+
+  /** The bytes as they are when the work so far is done. Rejects where that work failed. */
+  async #download(m: GpuMemory, offset: number, bytes: number): Promise<ArrayBuffer> {
+    const pool = this.#ctx.pool;
+    const device = this.#ctx.device;
+    const failures = this.#ctx.failures;
     this.#submit();
-    try {
-      await staging.mapAsync(MAP_READ);
-    } catch (e) {
-      // Give `lost` the turn it needs to say why; never return zeros.
+    const staging = pool.staging(this.roundUp(bytes));
+    // Its errors are the read's own, and come out of it: never zeros.
+    device.pushErrorScope("validation");
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(m.buffer, offset, staging, 0, bytes);
+    device.queue.submit([encoder.finish()]);
+    const mapping = staging.mapAsync(MAP_READ, 0, bytes).then(
+      () => undefined,
+      (e: Error) => e.message,
+    );
+    const refused = device.popErrorScope().then(
+      (e) => e?.message,
+      () => undefined,
+    );
+    const wrong = (await mapping) ?? (await refused);
+    await failures.settle();
+    if (wrong !== undefined) {
+      pool.destroy(staging);
+      // Gives `lost` the turn it needs to say why.
       await new Promise((r) => setTimeout(r, 0));
-      throw (
-        this.dead ??
-        this.#failure ??
-        new BackendError("lost", `webgpu: read failed: ${(e as Error).message}`)
-      );
+      this.assertLive();
+      failures.raise(m.failure);
+      throw new BackendError("validation", `webgpu: read failed: ${wrong}`);
     }
-    this.#raise();
-    const data = new type(staging.getMappedRange().slice(0));
-    staging.destroy();
+    const data = staging.getMappedRange(0, bytes).slice(0);
+    staging.unmap();
+    pool.giveStaging(staging);
+    if (m.failure) failures.raise(m.failure);
+    this.assertLive();
     return data;
   }
 
-  // ---- pipelines ---------------------------------------------------------------------------
+  // ---- sharing -----------------------------------------------------------------------------
+
+  /**
+   * A tensor over a buffer of your own, from `byteOffset` on, without a copy. The buffer stays yours:
+   * dispose() leaves it alive, and it must outlive the tensor. It needs the usage STORAGE; COPY_SRC to
+   * be read and COPY_DST to be written from the host.
+   * @throws BackendError when the buffer lacks STORAGE; ShapeError when shape or offset do not fit
+   */
+  wrap(buffer: GPUBuffer, shape: Shape, dtype: Dtype = "f32", byteOffset = 0): Tensor {
+    this.assertLive();
+    checkShape(shape, "wrap");
+    if (!(buffer.usage & Usage.STORAGE))
+      throw new BackendError("unsupported", "wrap: the buffer was made without usage STORAGE");
+    const step = this.#ctx.device.limits.minStorageBufferOffsetAlignment;
+    if (byteOffset % step || byteOffset < 0) {
+      throw new ShapeError(
+        "shape",
+        `wrap: byteOffset: expected a multiple of ${step}, got ${byteOffset}`,
+      );
+    }
+    const bytes = sizeOf(shape) * 4;
+    if (byteOffset + bytes > buffer.size) {
+      throw new ShapeError(
+        "shape",
+        `wrap: ${dtype}(${shape.join(",")}) at ${byteOffset} ends at byte ${byteOffset + bytes}, the buffer has ${buffer.size}`,
+      );
+    }
+    const handle = new GpuMemory(buffer, 0, true);
+    const storage = { serial: this.storages++, handle, bytes: 0, used: bytes, refs: 0 };
+    return track(new Tensor(this, [...shape], dtype, storage, byteOffset));
+  }
+
+  /**
+   * The buffer behind a tensor, without a copy; what was called before is submitted, so commands of
+   * yours on the same queue come after it. It stays ours: valid until the tensor is disposed or the
+   * device is lost, and not to be destroyed.
+   */
+  bufferOf(t: Tensor): {
+    readonly buffer: GPUBuffer;
+    readonly offset: number;
+    readonly size: number;
+  } {
+    t.assertLive("bufferOf");
+    if (t.backend !== this) throw new ShapeError("backend", "bufferOf: of another backend");
+    this.#submit();
+    return { buffer: memoryOf(t).buffer, offset: t.byteOffset, size: t.byteLength };
+  }
+
+  // ---- choosing and compiling --------------------------------------------------------------
 
   supports(spec: Spec): boolean {
     return spec.webgpu !== undefined;
@@ -228,144 +256,108 @@ export class WebgpuBackend extends Backend {
     else this.#forced.delete(spec);
   }
 
-  #variant(call: Call): WebgpuVariant {
-    const forced = this.#forced.get(call.spec);
-    if (forced) return forced;
-    let { params } = call;
-    if (call.spec.webgpu?.[1] && call.scalars.some((s) => s.value instanceof Scalar)) {
-      // A recording keeps its variant while its scalars move: none may rest on their value.
-      params = { ...params };
-      scalarNames(call.spec).forEach(({ name }, i) => {
-        if (call.scalars[i].value instanceof Scalar) params[name] = Number.NaN;
-      });
-    }
-    return chooseVariant(call.spec, this.capabilities, call.dims, params);
+  /**
+   * Compiles kernels in parallel and off the main thread, so that their first calls need not wait:
+   * `await be.prepare([{ kernel: matmul, dims: { B: 1, M: 64, N: 64, A: 1, K: 64, C: 1 } }])`. Shapes
+   * only choose between variants. `capture` does this by itself.
+   * @throws BackendError that points at the line of wgsl/<file>
+   */
+  async prepare(kernels: readonly (Case & { readonly kernel: AnyKernel })[]): Promise<void> {
+    this.assertLive();
+    await Promise.all(
+      kernels.map(({ kernel: { spec }, ...c }) => {
+        const { dims, params } = resolveCase(spec, c);
+        return this.#ctx.pipelines.prepare(
+          spec,
+          chooseVariant(spec, this.#ctx.capabilities, dims, params),
+        );
+      }),
+    );
   }
 
-  #pipeline(spec: Spec, variant: WebgpuVariant, pass: WebgpuPass): Pipeline {
-    // Kernels of one family share the objects that describe their variants.
-    let perSpec = this.#pipelines.get(spec);
-    if (!perSpec) {
-      perSpec = new Map();
-      this.#pipelines.set(spec, perSpec);
-    }
-    let p = perSpec.get(pass);
-    if (!p) {
-      p = this.#compile(spec, variant, pass);
-      perSpec.set(pass, p);
-    }
-    return p;
-  }
-
-  #compile(spec: Spec, variant: WebgpuVariant, pass: WebgpuPass): Pipeline {
-    const { device } = this;
-    const entryPoint = pass === variant ? entryOf(spec, variant) : (pass.entry as string);
-    const code = textOf(variant);
-    let module = this.#modules.get(code);
-    if (!module) {
-      module = device.createShaderModule({ code });
-      this.#modules.set(code, module);
-    }
-    const entries: GPUBindGroupLayoutEntry[] = spec.args.map((a, binding) => ({
-      binding,
-      visibility: STAGE_COMPUTE,
-      buffer: { type: isWritten(a) ? "storage" : "read-only-storage" },
-    }));
-    entries.push({
-      binding: spec.args.length,
-      visibility: STAGE_COMPUTE,
-      buffer: { type: "uniform", hasDynamicOffset: true },
-    });
-    if (variant.scratch) {
-      entries.push({
-        binding: spec.args.length + 1,
-        visibility: STAGE_COMPUTE,
-        buffer: { type: "storage" },
-      });
-    }
-    device.pushErrorScope("validation");
-    const layout = device.createBindGroupLayout({ entries });
-    const pipeline = device.createComputePipeline({
-      label: entryPoint,
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: {
-        module,
-        entryPoint,
-        ...(pass.constants ? { constants: pass.constants } : {}),
-      },
-    });
-    const shader = module;
-    device.popErrorScope().then(async (error) => {
-      if (!error) return;
-      const info = await shader.getCompilationInfo();
-      const m = info.messages.find((x) => x.type === "error");
-      this.#failure = new BackendError(
-        "compile",
-        m ? `${sourceLine(code, m.lineNum)}: ${m.message}` : error.message,
-        spec.name,
-      );
-    });
-    return { pipeline, layout, id: this.#pipelineIds++ };
-  }
-
-  #bindGroup(
-    p: Pipeline,
-    call: Call,
-    uniform: GPUBuffer,
-    scratch: PooledBuffer | undefined,
-    key: string,
-  ): GPUBindGroup {
-    const entries: GPUBindGroupEntry[] = [];
-    let id = `${key}:${p.id}`;
-    call.tensors.forEach((t, binding) => {
-      const b = t ? this.#buffer(t) : this.#absent;
-      const offset = t?.byteOffset ?? 0;
-      const size = Math.max(4, t?.byteLength ?? SLOT);
-      id += `|${b.id},${offset},${size}`;
-      entries.push({ binding, resource: { buffer: b.buffer, offset, size } });
-    });
-    if (scratch) id += `|${scratch.id}`;
-    let group = this.#bindGroups.get(id);
-    if (!group) {
-      const binding = call.tensors.length;
-      entries.push({ binding, resource: { buffer: uniform, size: SLOT } });
-      if (scratch) entries.push({ binding: binding + 1, resource: { buffer: scratch.buffer } });
-      group = this.device.createBindGroup({ layout: p.layout, entries });
-      // Bounded: a program with ever new shapes must not keep a group for each.
-      if (this.#bindGroups.size >= 4096) this.#bindGroups.clear();
-      if (key === "ring") this.#bindGroups.set(id, group);
-    }
-    return group;
+  override async compile(calls: readonly Call[]): Promise<void> {
+    await Promise.all(calls.map((c) => this.#ctx.pipelines.prepare(c.spec, this.#ctx.variant(c))));
   }
 
   // ---- launching ---------------------------------------------------------------------------
 
   dispatch(call: Call): void {
-    const variant = this.#variant(call);
-    const bytes = this.roundUp(variant.scratch?.(call.dims, call.params) ?? 0);
-    const scratch = variant.scratch && this.allocate(bytes);
-    if (this.#slots === RING_SLOTS) this.#submit();
+    if (this.#ctx.isTooLarge(call)) {
+      const { steps, release } = cutCall(this, call, this.#ctx.maxBinding);
+      for (const s of steps) {
+        if ("spec" in s) this.dispatch(s);
+        else this.copyNow(s.dst, s.src);
+      }
+      release();
+      return;
+    }
+    const variant = this.#ctx.variant(call);
+    if (this.#ctx.pipelines.isProven(call.spec, variant)) {
+      if (this.#slots === RING_SLOTS) this.#submit();
+      this.#encode(call, variant);
+      if (this.#slots % MAX_PENDING === 0) this.#submit();
+      else this.#queueFlush();
+      return;
+    }
+    // A text that does not compile takes its whole submission along: it gets one of its own.
+    this.#submit();
+    const submission = this.#ctx.journal.open([call]);
+    this.#ctx.failures.watch(
+      ["validation"],
+      (e) => this.#ctx.pipelines.fault(call.spec, variant, e.message, "validation"),
+      () => {
+        this.#encode(call, variant);
+        this.#finish();
+      },
+      (e) => this.#ctx.journal.fail(submission, e),
+      () => this.#ctx.journal.close(submission),
+    );
+  }
+
+  #encode(call: Call, variant: WebgpuVariant): void {
+    this.#reads(call);
+    const scratch = variant.scratch && this.allocate(this.#ctx.scratchBytes(variant, call));
     const offset = this.#slots++ * SLOT;
     writeUniforms(this.#ringView, offset, call);
     for (const pass of passesOf(variant)) {
-      const [x, y = 1, z = 1] = pass.grid(call.dims, call.params);
-      if (x * y * z === 0) continue;
-      const p = this.#pipeline(call.spec, variant, pass);
-      const group = this.#bindGroup(p, call, this.#ring, scratch, "ring");
+      const [x, y] = this.#ctx.fold(pass.grid(call.dims, call.params));
+      if (x === 0) continue;
+      const p = this.#ctx.pipelines.get(call.spec, variant, pass);
+      const group = this.#ctx.bindGroup(p, call, this.#ring, scratch, true);
       this.#pass ??= this.#open().beginComputePass();
       this.#pass.setPipeline(p.pipeline);
       this.#pass.setBindGroup(0, group, [offset]);
-      this.#pass.dispatchWorkgroups(x, y, z);
+      this.#pass.dispatchWorkgroups(x, y);
+      p.proven = true;
       this.dispatches++;
     }
     // What is recorded runs in order: whoever gets this memory next writes it later.
-    if (scratch) this.release(scratch, bytes);
-    if (this.#slots % MAX_PENDING === 0) this.#submit();
-    else this.#queueFlush();
+    if (scratch) this.release(scratch);
+    this.#batch.push(call);
+    this.#writes(call);
+  }
+
+  /** Fails now where an argument holds no result. */
+  #reads({ spec, tensors, scalars }: Call): void {
+    let beta = scalars.length - spec.args.filter((a) => a.role === "acc").length;
+    spec.args.forEach((a, i) => {
+      const t = tensors[i];
+      const reads = a.role === "acc" ? scalars[beta++].value !== 0 : a.role !== "out";
+      if (!t || !reads) return;
+      const m = memoryOf(t);
+      if (m.failure) m.assertValid(`[${spec.name}] ${a.name}`);
+    });
+  }
+
+  #writes({ spec, tensors }: Call): void {
+    spec.args.forEach((a, i) => {
+      const t = tensors[i];
+      if (t && isWritten(a)) memoryOf(t).written();
+    });
   }
 
   #open(): GPUCommandEncoder {
-    this.#encoder ??= this.device.createCommandEncoder();
+    this.#encoder ??= this.#ctx.device.createCommandEncoder();
     return this.#encoder;
   }
 
@@ -386,182 +378,153 @@ export class WebgpuBackend extends Backend {
   }
 
   #submit(): void {
-    if (!this.#encoder) return;
+    if (this.#encoder) this.#ctx.send(this.#batch, () => this.#finish());
+  }
+
+  /** Hands the open encoder over. */
+  #finish(): void {
     const encoder = this.#endPass();
     this.#encoder = undefined;
-    if (this.#slots)
-      this.device.queue.writeBuffer(this.#ring, 0, this.#ringBytes, 0, this.#slots * SLOT);
+    this.#batch = [];
+    const { queue } = this.#ctx.device;
+    if (this.#slots) queue.writeBuffer(this.#ring, 0, this.#ringBytes, 0, this.#slots * SLOT);
     this.#slots = 0;
-    this.device.queue.submit([encoder.finish()]);
+    queue.submit([encoder.finish()]);
   }
 
   plan(calls: readonly (Call | CopyCall)[]): Plan {
-    const kernels = calls.filter((c): c is Call => "spec" in c);
-    const bytes = new ArrayBuffer(Math.max(1, kernels.length) * SLOT);
-    const view = new DataView(bytes);
-    const uniform = this.#create(bytes.byteLength, Usage.UNIFORM | Usage.COPY_DST);
-    const dynamic: { call: Call; offset: number }[] = [];
-    let slot = 0;
-    type Step =
-      | CopyCall
-      | {
-          pipeline: GPUComputePipeline;
-          group: GPUBindGroup;
-          offsets: number[];
-          x: number;
-          y: number;
-          z: number;
-        };
-    let dispatches = 0;
-    const scratches: { handle: PooledBuffer; bytes: number }[] = [];
-    const steps = calls.flatMap((c): Step[] => {
-      if (!("spec" in c)) return [c];
-      const variant = this.#variant(c);
-      let scratch: PooledBuffer | undefined;
-      if (variant.scratch) {
-        const size = this.roundUp(variant.scratch(c.dims, c.params));
-        scratch = this.allocate(size);
-        scratches.push({ handle: scratch, bytes: size });
-      }
-      const offset = slot++ * SLOT;
-      writeUniforms(view, offset, c);
-      if (c.scalars.some((s) => s.value instanceof Scalar)) dynamic.push({ call: c, offset });
-      return passesOf(variant).flatMap((pass): Step[] => {
-        const [x, y = 1, z = 1] = pass.grid(c.dims, c.params);
-        if (x * y * z === 0) return [];
-        const p = this.#pipeline(c.spec, variant, pass);
-        const group = this.#bindGroup(p, c, uniform, scratch, "plan");
-        dispatches++;
-        return [{ pipeline: p.pipeline, group, offsets: [offset], x, y, z }];
-      });
-    });
-    this.device.queue.writeBuffer(uniform, 0, bytes);
+    // It outlives its device: `recover` builds it again on the next.
+    const build = () => buildPlan(this.#ctx, this, calls);
+    const plan = { build, built: build() };
+    this.#plans.add(plan);
     return {
-      dispatches,
+      dispatches: plan.built.dispatches,
       run: () => {
         this.assertLive();
         this.#submit();
-        for (const { call, offset } of dynamic) writeUniforms(view, offset, call);
-        if (dynamic.length) this.device.queue.writeBuffer(uniform, 0, bytes);
-        const encoder = this.device.createCommandEncoder();
-        let pass: GPUComputePassEncoder | undefined;
-        for (const s of steps) {
-          if ("dst" in s) {
-            pass?.end();
-            pass = undefined;
-            this.#encodeCopy(encoder, s.dst, s.src);
-            continue;
-          }
-          pass ??= encoder.beginComputePass();
-          pass.setPipeline(s.pipeline);
-          pass.setBindGroup(0, s.group, s.offsets);
-          pass.dispatchWorkgroups(s.x, s.y, s.z);
-        }
-        pass?.end();
-        this.device.queue.submit([encoder.finish()]);
-        this.dispatches += dispatches;
+        plan.built.run();
+        this.dispatches += plan.built.dispatches;
       },
       dispose: () => {
-        for (const { handle, bytes } of scratches) this.release(handle, bytes);
-        this.#all.delete(uniform);
-        uniform.destroy();
+        this.#plans.delete(plan);
+        plan.built.release();
       },
     };
+  }
+
+  // ---- checked indices ---------------------------------------------------------------------
+
+  override checkIndices(call: Call): void {
+    call.spec.args.forEach((a, i) => {
+      const t = call.tensors[i];
+      if (!t || a.index === undefined || t.size === 0) return;
+      const limit = call.dims[a.index];
+      const key = `${call.spec.name} ${a.name} ${limit}`;
+      let check = this.#checks.get(key);
+      if (!check) {
+        check = { spec: call.spec, arg: a.name, limit, slot: this.#checks.size };
+        this.#checks.set(key, check);
+      }
+      this.#slotsTensor ??= detached(() => slotsOf(this));
+      dispatchCheck(this, this.#slotsTensor, t, check);
+    });
+  }
+
+  async #raiseChecks(): Promise<void> {
+    const slots = this.#slotsTensor;
+    if (!slots || this.#checks.size === 0) return;
+    const checks = [...this.#checks.values()];
+    this.#checks.clear();
+    const words = await this.#download(memoryOf(slots), 0, slots.byteLength);
+    this.clear(slots);
+    for (const { spec, arg, limit, slot } of checks) {
+      const [count, last] = new Uint32Array(words, 8 * slot, 2);
+      if (count) throw outOfRange(spec, arg, limit, count, 0xffffffff - last);
+    }
   }
 
   // ---- waiting and failing -----------------------------------------------------------------
 
   async flush(): Promise<void> {
     this.#submit();
-    await this.device.queue.onSubmittedWorkDone();
-    this.#raise();
+    await this.#ctx.device.queue.onSubmittedWorkDone();
+    await this.#raise();
   }
 
-  #raise(): void {
-    const e = this.#failure;
-    this.#failure = undefined;
-    if (e) throw e;
+  async #raise(): Promise<void> {
+    await this.#ctx.failures.settle();
+    this.#ctx.failures.raise();
     this.assertLive();
+    await this.#raiseChecks();
+  }
+
+  /**
+   * Remembers what these tensors hold now, on the host: what `recover` brings them back to. A later
+   * checkpoint of a tensor replaces the earlier one; all of them are read at the same point of the work.
+   */
+  async checkpoint(tensors: readonly Tensor[]): Promise<void> {
+    const memories = new Map<GpuMemory, number>();
+    for (const t of tensors) {
+      t.assertLive("checkpoint");
+      const m = memoryOf(t);
+      m.assertValid("checkpoint");
+      memories.set(m, t.storage.used);
+    }
+    const copies = await Promise.all(
+      [...memories].map(async ([m, bytes]) => [m, await this.#download(m, 0, bytes)] as const),
+    );
+    for (const [m, bytes] of copies) m.checkpoint = new Uint8Array(bytes);
+  }
+
+  /**
+   * After a loss, goes on with a fresh device: the same tensors, kernels and captured steps. Tensors get
+   * back what they held at their last `checkpoint`, what the host wrote last (with `hostCopies`), or
+   * zeros where they were made of zeros and never written; using any other raises BackendError "lost"
+   * until something writes it whole.
+   * @param device where the lost one was yours: its successor
+   * @returns how many buffers in use have their content again, and how many do not
+   */
+  async recover(device?: GPUDevice): Promise<{ restored: number; lost: number }> {
+    if (this.#disposed) throw this.dead as BackendError;
+    if (!this.dead) return { restored: 0, lost: 0 };
+    if (!device && !this.#ctx.owned) {
+      throw new BackendError(
+        "lost",
+        "webgpu: the lost device was not ours; recover(device) with its successor",
+      );
+    }
+    const why = this.dead;
+    const known = [...this.#ctx.pipelines.known()];
+    const before = this.#ctx.pool;
+    const fresh = device ?? (await requestDevice(this.#options));
+    this.#encoder = undefined;
+    this.#pass = undefined;
+    this.#slots = 0;
+    this.#batch = [];
+    this.#checks.clear();
+    this.#slotsTensor?.dispose();
+    this.#slotsTensor = undefined;
+    for (const p of this.#plans) p.built.release();
+    before.give(this.#ctx.absent);
+    this.dead = undefined;
+    this.#adopt(fresh, !device);
+    const counts = this.#ctx.pool.takeOver(before, why);
+    await Promise.all(known.map(([spec, v]) => this.#ctx.pipelines.prepare(spec, v)));
+    for (const p of this.#plans) p.built = p.build();
+    await this.flush();
+    return counts;
   }
 
   dispose(): void {
-    if (this.dead) return;
+    if (this.#disposed) return;
+    this.#disposed = true;
     this.dead = new BackendError("lost", "the webgpu backend was disposed");
-    for (const b of this.#all) b.destroy();
-    if (this.#ownsDevice) this.device.destroy();
+    this.#ctx.pool.destroyAll();
+    if (this.#ctx.owned) this.#ctx.device.destroy();
   }
 }
 
-/** Extents, then scalars, 4 bytes each: the fields of the kernel's struct P. */
-function writeUniforms(view: DataView, offset: number, call: Call): void {
-  let at = offset;
-  for (const e of call.extents) {
-    view.setUint32(at, e, true);
-    at += 4;
-  }
-  for (const s of call.scalars) {
-    const v = s.value instanceof Scalar ? s.value.value : s.value;
-    if (s.type === "f32") view.setFloat32(at, v, true);
-    else view.setUint32(at, v, true);
-    at += 4;
-  }
-}
-
-/** `//# path:line` markers in expanded WGSL say where the following lines come from. */
-function sourceLine(source: string, line: number): string {
-  const lines = source.split("\n");
-  for (let i = Math.min(line, lines.length) - 1; i >= 0; i--) {
-    const m = /^\/\/# (.+):(\d+)$/.exec(lines[i]);
-    if (m) return `${m[1]}:${Number(m[2]) + line - i - 2}`;
-  }
-  return `line ${line}`;
-}
-
-/** The entry to WebGPU of this host, or why there is none. */
-async function hostGpu(): Promise<GPU> {
-  const nav = (globalThis as { navigator?: { gpu?: GPU } }).navigator;
-  if (nav?.gpu) return nav.gpu;
-  if (!isNode) {
-    throw new BackendError(
-      "unavailable",
-      "webgpu: this browser has no navigator.gpu; a secure context (https or localhost) and a recent browser are needed",
-    );
-  }
-  // A variable: bundlers must not look for the optional package.
-  const name = "webgpu";
-  try {
-    const dawn = (await import(name)) as { create(flags: string[]): GPU };
-    return dawn.create([]);
-  } catch (e) {
-    throw new BackendError(
-      "unavailable",
-      `webgpu: Node has no WebGPU of its own and the npm package 'webgpu' cannot be loaded (${(e as Error).message.split("\n")[0]}); npm install webgpu`,
-    );
-  }
-}
-
-export async function openWebgpu(options: WebgpuOptions = {}): Promise<Backend> {
-  if (options.device) {
-    return new WebgpuBackend(options.device, options.device.adapterInfo, false);
-  }
-  const gpu = options.gpu ?? (await hostGpu());
-  const adapter = await gpu.requestAdapter(
-    options.powerPreference ? { powerPreference: options.powerPreference } : {},
-  );
-  if (!adapter) {
-    throw new BackendError(
-      "unavailable",
-      "webgpu: no adapter was found; a GPU with a Vulkan, Metal or D3D12 driver is needed, or a software one",
-    );
-  }
-  const wanted: GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
-  const { limits } = adapter;
-  const device = await adapter.requestDevice({
-    requiredFeatures: wanted.filter((f) => adapter.features.has(f)),
-    requiredLimits: {
-      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-      maxBufferSize: limits.maxBufferSize,
-    },
-  });
-  return new WebgpuBackend(device, adapter.info, true);
+export async function openWebgpu(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
+  const device = options.device ?? (await requestDevice(options));
+  return new WebgpuBackend(device, !options.device, options);
 }

@@ -21,6 +21,7 @@ const decay = ["in [0, 1)", (v: number) => v >= 0 && v < 1] as const;
 export const adamw = /* @__PURE__ */ defineKernel({
   name: "adamw",
   family: "optimiser",
+  cut: () => ["N"],
   args: [inout("p", "*N"), inout("m", "*N"), inout("v", "*N"), inp("g", "*N")],
   params: {
     lr: f32(undefined, nonNegative),

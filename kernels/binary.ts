@@ -32,6 +32,7 @@ const binary = (name: string, f: (a: number, b: number) => number, vjp: (g: Vjp)
   defineKernel({
     name,
     family: "elementwise",
+    cut: () => ["N A B"],
     args: [acc("y", "*N"), inp("a", "*A"), inp("b", "*B")],
     derive: (d, runs, _p, fail) => broadcast(d, runs, fail),
     ref: ({ y, a, b }, { N, A, B }) => {

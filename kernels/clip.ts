@@ -18,6 +18,7 @@ import source from "../wgsl/clip.wgsl";
 export const clip_by_norm = /* @__PURE__ */ defineKernel({
   name: "clip_by_norm",
   family: "optimiser",
+  cut: () => ["N"],
   args: [inout("g", "*N"), inp("sumsq", "")],
   params: { max_norm: f32(undefined, positive) },
   ref: ({ g, sumsq }, { N }, { max_norm }) => {

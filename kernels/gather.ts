@@ -21,7 +21,8 @@ import { rowTiles } from "./lib/rows.ts";
 export const gather = /* @__PURE__ */ defineKernel({
   name: "gather",
   family: "indexing",
-  args: [acc("y", "*N D"), inp("x", "V D"), inp("index", "*N", "i32")],
+  cut: () => ["N", "D"],
+  args: [acc("y", "*N D"), inp("x", "V D"), inp("index", "*N", "i32", { index: "V" })],
   params: { outside: choice("nan", "zero") },
   ref: ({ y, x, index }, { N, D, V }, { outside }) => {
     const other = outside === "zero" ? 0 : Number.NaN;
@@ -44,7 +45,8 @@ export const gather = /* @__PURE__ */ defineKernel({
 export const scatter_add = /* @__PURE__ */ defineKernel({
   name: "scatter_add",
   family: "indexing",
-  args: [acc("y", "V D"), inp("x", "*N D"), inp("index", "*N", "i32")],
+  cut: () => ["D"],
+  args: [acc("y", "V D"), inp("x", "*N D"), inp("index", "*N", "i32", { index: "V" })],
   params: { size: u32() },
   derive: (d, _runs, p) => {
     d.V = p.size;
@@ -70,7 +72,8 @@ export const scatter_add = /* @__PURE__ */ defineKernel({
 export const gather_last = /* @__PURE__ */ defineKernel({
   name: "gather_last",
   family: "indexing",
-  args: [acc("y", "*R K"), inp("x", "*R C"), inp("index", "*R K", "i32")],
+  cut: () => ["R"],
+  args: [acc("y", "*R K"), inp("x", "*R C"), inp("index", "*R K", "i32", { index: "C" })],
   params: { outside: choice("nan", "zero") },
   ref: ({ y, x, index }, { R, K, C }, { outside }) => {
     const other = outside === "zero" ? 0 : Number.NaN;
@@ -93,7 +96,8 @@ export const gather_last = /* @__PURE__ */ defineKernel({
 export const scatter_add_last = /* @__PURE__ */ defineKernel({
   name: "scatter_add_last",
   family: "indexing",
-  args: [acc("y", "*R C"), inp("x", "*R K"), inp("index", "*R K", "i32")],
+  cut: () => ["R"],
+  args: [acc("y", "*R C"), inp("x", "*R K"), inp("index", "*R K", "i32", { index: "C" })],
   params: { size: u32() },
   derive: (d, _runs, p) => {
     d.C = p.size;

@@ -36,6 +36,7 @@ const group = ({ C, H, W }: Dims, { groups }: Params) => {
 export const groupnorm = /* @__PURE__ */ defineKernel({
   name: "groupnorm",
   family: "normalisation",
+  cut: () => ["B"],
   args: [
     out("y", "B C H W"),
     out("mean", "B G"),

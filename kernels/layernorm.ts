@@ -19,6 +19,7 @@ import { columnGrid, columnTiles, positiveFill, rowCases, rowGrid, rowTiles } fr
 export const layernorm = /* @__PURE__ */ defineKernel({
   name: "layernorm",
   family: "normalisation",
+  cut: () => ["R"],
   args: [
     out("y", "*R C"),
     out("mean", "*R"),
@@ -63,6 +64,7 @@ export const layernorm = /* @__PURE__ */ defineKernel({
 export const layernorm_bwd = /* @__PURE__ */ defineKernel({
   name: "layernorm_bwd",
   family: "normalisation",
+  cut: () => ["R"],
   args: [
     acc("dx", "*R C"),
     inp("dy", "*R C"),
@@ -93,6 +95,7 @@ export const layernorm_bwd = /* @__PURE__ */ defineKernel({
 export const layernorm_bwd_affine = /* @__PURE__ */ defineKernel({
   name: "layernorm_bwd_affine",
   family: "normalisation",
+  cut: () => ["R", "C"],
   args: [
     acc("dweight", "C"),
     acc("dbias", "C"),

@@ -38,6 +38,7 @@ const SMALL = 1048576;
 export const matmul = /* @__PURE__ */ defineKernel({
   name: "matmul",
   family: "matmul",
+  cut: () => ["B A C", "M", "N"],
   args: [
     acc("y", "*B M N"),
     inp("a", (p) => (p.ta ? "*A K M" : "*A M K")),
@@ -144,6 +145,7 @@ function operand(g: Vjp, name: "a" | "b", dz: Tensor, [x, y, p]: [Tensor, Tensor
 export const matmul_packed = /* @__PURE__ */ defineKernel({
   name: "matmul_packed",
   family: "matmul",
+  cut: () => ["R"],
   args: [acc("y", "*R N"), inp("a", "*R K"), inp("packed", "P K 8"), opt("bias", "N")],
   params: { alpha: f32(1), act: activation(), n: u32(0) },
   derive: (d, _runs, p, fail) => {

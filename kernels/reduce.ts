@@ -28,6 +28,7 @@ const rows = (
   defineKernel({
     name,
     family: "reduction",
+    cut: () => ["R"],
     args: [acc("y", "*R"), inp("x", "*R C")],
     ref: ({ y, x }, { R, C }) => {
       for (let r = 0; r < R; r++) y[r] = reduce(x.subarray(r * C, (r + 1) * C));
@@ -78,6 +79,7 @@ export const max = /* @__PURE__ */ rows("max", (r) => Math.max(...Array.from(r))
 export const sum_leading = /* @__PURE__ */ defineKernel({
   name: "sum_leading",
   family: "reduction",
+  cut: () => ["L", "S"],
   args: [acc("y", "S"), inp("x", "L S")],
   ref: ({ y, x }, { L, S }) => {
     for (let l = 0; l < L; l++) for (let s = 0; s < S; s++) y[s] += x[l * S + s];
@@ -92,6 +94,7 @@ export const sum_leading = /* @__PURE__ */ defineKernel({
 export const expand = /* @__PURE__ */ defineKernel({
   name: "expand",
   family: "reduction",
+  cut: () => ["R"],
   args: [acc("y", "*R C"), inp("x", "*R")],
   params: { size: u32() },
   derive: (d, _runs, p) => {
@@ -110,6 +113,8 @@ export const expand = /* @__PURE__ */ defineKernel({
 export const expand_leading = /* @__PURE__ */ defineKernel({
   name: "expand_leading",
   family: "reduction",
+  cut: () => ["L", "S"],
+  part: (p, along, _start, n) => (along === "L" ? { ...p, size: n } : p),
   args: [acc("y", "L S"), inp("x", "S")],
   params: { size: u32() },
   derive: (d, _runs, p) => {

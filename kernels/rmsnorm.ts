@@ -19,6 +19,7 @@ import { columnGrid, columnTiles, positiveFill, rowCases, rowGrid, rowTiles } fr
 export const rmsnorm = /* @__PURE__ */ defineKernel({
   name: "rmsnorm",
   family: "normalisation",
+  cut: () => ["R"],
   args: [out("y", "*R C"), out("rstd", "*R"), inp("x", "*R C"), inp("weight", "C")],
   params: { eps: f32(1e-6, positive) },
   ref: ({ y, rstd, x, weight }, { R, C }, { eps }) => {
@@ -44,6 +45,7 @@ export const rmsnorm = /* @__PURE__ */ defineKernel({
 export const rmsnorm_bwd = /* @__PURE__ */ defineKernel({
   name: "rmsnorm_bwd",
   family: "normalisation",
+  cut: () => ["R"],
   args: [
     acc("dx", "*R C"),
     inp("dy", "*R C"),
@@ -68,6 +70,7 @@ export const rmsnorm_bwd = /* @__PURE__ */ defineKernel({
 export const rmsnorm_bwd_weight = /* @__PURE__ */ defineKernel({
   name: "rmsnorm_bwd_weight",
   family: "normalisation",
+  cut: () => ["R", "C"],
   args: [acc("dweight", "C"), inp("dy", "*R C"), inp("x", "*R C"), inp("rstd", "*R")],
   ref: ({ dweight, dy, x, rstd }, { R, C }) => {
     for (let r = 0; r < R; r++)

@@ -19,6 +19,7 @@ import source from "../wgsl/sgd.wgsl";
 export const sgd = /* @__PURE__ */ defineKernel({
   name: "sgd",
   family: "optimiser",
+  cut: () => ["N"],
   args: [inout("p", "*N"), inout("m", "*N"), inp("g", "*N")],
   params: {
     lr: f32(undefined, nonNegative),

@@ -11,6 +11,7 @@ const webgpu = [{ source, grid: rowGrid }];
 export const softmax = /* @__PURE__ */ defineKernel({
   name: "softmax",
   family: "softmax",
+  cut: () => ["R"],
   args: [acc("y", "*R C"), inp("x", "*R C")],
   ref: ({ y, x }, { R, C }) => {
     for (let r = 0; r < R; r++) {
@@ -33,6 +34,7 @@ export const softmax = /* @__PURE__ */ defineKernel({
 export const softmax_bwd = /* @__PURE__ */ defineKernel({
   name: "softmax_bwd",
   family: "softmax",
+  cut: () => ["R"],
   args: [acc("dx", "*R C"), inp("dy", "*R C"), inp("y", "*R C")],
   ref: ({ dx, dy, y }, { R, C }) => {
     for (let r = 0; r < R; r++) {
@@ -58,6 +60,7 @@ export const softmax_bwd = /* @__PURE__ */ defineKernel({
 export const softmax_bwd_bwd_y = /* @__PURE__ */ defineKernel({
   name: "softmax_bwd_bwd_y",
   family: "softmax",
+  cut: () => ["R"],
   args: [acc("gy", "*R C"), inp("u", "*R C"), inp("dy", "*R C"), inp("y", "*R C")],
   ref: ({ gy, u, dy, y }, { R, C }) => {
     for (let r = 0; r < R; r++) {

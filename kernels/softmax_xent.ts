@@ -19,7 +19,13 @@ import { rowGrid, rowTiles } from "./lib/rows.ts";
 export const softmax_xent = /* @__PURE__ */ defineKernel({
   name: "softmax_xent",
   family: "softmax",
-  args: [out("loss", "R"), out("lse", "R"), inp("logits", "R C"), inp("labels", "R", "i32")],
+  cut: () => ["R"],
+  args: [
+    out("loss", "R"),
+    out("lse", "R"),
+    inp("logits", "R C"),
+    inp("labels", "R", "i32", { index: "C" }),
+  ],
   ref: ({ loss, lse, logits, labels }, { R, C }) => {
     for (let r = 0; r < R; r++) {
       let m = -Infinity;
@@ -44,12 +50,13 @@ export const softmax_xent = /* @__PURE__ */ defineKernel({
 export const softmax_xent_bwd = /* @__PURE__ */ defineKernel({
   name: "softmax_xent_bwd",
   family: "softmax",
+  cut: () => ["R"],
   args: [
     acc("dlogits", "R C"),
     inp("dloss", "R"),
     inp("logits", "R C"),
     inp("lse", "R"),
-    inp("labels", "R", "i32"),
+    inp("labels", "R", "i32", { index: "C" }),
   ],
   ref: ({ dlogits, dloss, logits, lse, labels }, { R, C }) => {
     for (let i = 0; i < R * C; i++) {

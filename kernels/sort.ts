@@ -36,6 +36,7 @@ const webgpu = [{ source, grid: ({ R, C }: Dims) => linear(R * Math.ceil(C / 64)
 export const sort = /* @__PURE__ */ defineKernel({
   name: "sort",
   family: "ordering",
+  cut: () => ["R"],
   args: [out("y", "*R C"), out("index", "*R C", "i32"), inp("x", "*R C")],
   params: { descending: flag() },
   ref: ({ y, index, x }, { R, C }, { descending }) => {
@@ -62,6 +63,7 @@ export const sort = /* @__PURE__ */ defineKernel({
 export const topk = /* @__PURE__ */ defineKernel({
   name: "topk",
   family: "ordering",
+  cut: () => ["R"],
   args: [out("values", "*R K"), out("index", "*R K", "i32"), inp("x", "*R C")],
   params: { k: u32() },
   derive: (d, _runs, p) => {

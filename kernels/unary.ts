@@ -20,6 +20,7 @@ const wasm = { tiles: ({ N }: Record<string, number>) => Math.ceil(N / 1024) };
 export const scale = /* @__PURE__ */ defineKernel({
   name: "scale",
   family: "elementwise",
+  cut: () => ["N"],
   args: [acc("y", "*N"), inp("x", "*N")],
   params: { by: f32(1), shift: f32(0) },
   ref: ({ y, x }, { N }, { by, shift }) => {
@@ -35,6 +36,7 @@ const unary = (name: string, f: (x: number) => number, flops: number, vjp?: (g: 
   defineKernel({
     name,
     family: "elementwise",
+    cut: () => ["N"],
     args: [acc("y", "*N"), inp("x", "*N")],
     ref: ({ y, x }, { N }) => {
       for (let i = 0; i < N; i++) y[i] = f(x[i]);
@@ -56,6 +58,7 @@ const slope = <V extends "x" | "y">(
   defineKernel({
     name,
     family: "elementwise",
+    cut: () => ["N"],
     args: [acc("dx", "*N"), inp("dy", "*N"), inp(v, "*N")],
     ref: (a, { N }) => {
       for (let i = 0; i < N; i++) a.dx[i] = a.dy[i] * f(a[v][i]);
