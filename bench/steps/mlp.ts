@@ -9,7 +9,7 @@ import { sgd } from "../../kernels/sgd.ts";
 import { softmax_xent } from "../../kernels/softmax_xent.ts";
 import type { Point } from "../subject.ts";
 import { inputData } from "../uniform.ts";
-import { CHECKED, stepSubject } from "./subject.ts";
+import { CHECKED, losses, stepSubject } from "./subject.ts";
 
 const [BATCH, INPUT, HIDDEN, CLASSES] = [32, 784, 256, 10];
 const LR = 0.1;
@@ -53,6 +53,6 @@ export const mlpStep: Point = {
     // twice the forward's arithmetic again for the two gradients of each product, less that of x
     const flops = 3 * ARITHMETIC - 2 * BATCH * INPUT * HIDDEN;
     const shape = `${INPUT}-${HIDDEN}-${CLASSES} batch=${BATCH}`;
-    return stepSubject(backend, step, { shape, flops }, [p, m, input, labels]);
+    return stepSubject(backend, step, { shape, flops }, () => losses(step), [p, m, input, labels]);
   },
 };
