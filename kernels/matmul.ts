@@ -16,6 +16,8 @@ import {
 } from "../core/contract.ts";
 import type { Tensor } from "../core/tensor.ts";
 import source from "../wgsl/matmul.wgsl";
+import subgroups from "../wgsl/matmul__subgroups.wgsl";
+import vectors from "../wgsl/matmul__vec4.wgsl";
 import { activation, activations, beforeActivation } from "./lib/activation.ts";
 import { sum_leading } from "./reduce.ts";
 
@@ -101,10 +103,59 @@ export const matmul = /* @__PURE__ */ defineKernel({
   }),
   webgpu: [
     {
+      name: "row",
+      source,
+      grid: ({ B, N }) => linear(B * Math.ceil(N / 512), 1),
+      when: ({ M }) => M === 1,
+      prefer: ({ N }, _p, c) => c.software && N >= 64,
+    },
+    {
+      name: "quads",
+      source: subgroups,
+      requires: ["subgroups"],
+      grid: ({ B, M, N }) => linear(4 * B * Math.ceil(M / 16) * Math.ceil(N / 16)),
+      prefer: ({ M }, _p, c) => c.software && M >= 3,
+    },
+    {
+      name: "gemv",
+      source,
+      grid: ({ B, N }, { tb }) => linear(B * Math.ceil(N / (tb ? 4 : 64)), 1),
+      when: ({ M }) => M <= 4,
+      prefer: ({ K }, _p, c) => !c.software && K >= 64,
+    },
+    {
       name: "small",
       source,
       grid: ({ B, M, N }) => linear(B * M * N),
       prefer: ({ B, M, N, K }) => B * M * N * K <= SMALL,
+    },
+    {
+      name: "split",
+      source,
+      grid: ({ B, M, N, K }) =>
+        linear(
+          B * Math.ceil(M / 64) * Math.ceil(N / 64) * Math.min(Math.ceil(K / 512), 32),
+          1,
+        ),
+      scratch: ({ B, M, N, K }) => 4 * B * M * N * Math.min(Math.ceil(K / 512), 32),
+      then: [{ entry: "matmul_f32__split_sum", grid: ({ B, M, N }) => linear(B * M * N) }],
+      when: ({ K }) => K > 0,
+      prefer: ({ B, M, N, K }, _p, c) =>
+        !c.software && K >= 2048 && B * Math.ceil(M / 64) * Math.ceil(N / 64) <= 32,
+    },
+    {
+      name: "tiles4",
+      source: vectors,
+      grid: ({ B, M, N }) => linear(B * Math.ceil(M / 64) * Math.ceil(N / 64), 1),
+      when: ({ M, N, K }, { ta, tb }) =>
+        K > 0 && (ta ? M : K) % 4 === 0 && (tb ? K : N) % 4 === 0,
+      prefer: ({ M, N }, _p, c) => !c.software && M >= 32 && N >= 32,
+    },
+    {
+      name: "tiles",
+      source,
+      grid: ({ B, M, N }) => linear(B * Math.ceil(M / 64) * Math.ceil(N / 64), 1),
+      prefer: ({ M, N }, _p, c) => !c.software && M >= 32 && N >= 32,
     },
     { source, grid: ({ B, M, N }) => linear(B * Math.ceil(M / 4) * Math.ceil(N / 4)) },
   ],
