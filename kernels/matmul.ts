@@ -13,6 +13,7 @@ import {
   type Suite,
   u32,
   type Vjp,
+  type WebgpuVariant,
 } from "../core/contract.ts";
 import type { Tensor } from "../core/tensor.ts";
 import source from "../wgsl/matmul.wgsl";
@@ -29,6 +30,21 @@ const SCRATCH = 256 + 64 * 2056 + 8192;
 const PANELS_OF_A = 480 * 2064;
 /** Multiplications below which a launch costs more than the arithmetic. */
 const SMALL = 1048576;
+
+/** A variant, and before it the one whose text has no activation but relu, right under `when`. */
+const withoutTranscendental = (
+  v: WebgpuVariant & { name: string },
+  when: NonNullable<WebgpuVariant["when"]>,
+): WebgpuVariant[] => [
+  {
+    ...v,
+    name: `${v.name}_relu`,
+    entry: `matmul_f32__${v.name}`,
+    consts: { TRANSCENDENTAL: 0 },
+    when,
+  },
+  v,
+];
 
 /**
  * y (B,M,N) = beta·y + act(alpha · a·b + bias), with a (B,M,K), or (B,K,M) under `ta`; b (B,K,N), or
@@ -102,20 +118,26 @@ export const matmul = /* @__PURE__ */ defineKernel({
     bytes: 4 * (B * M * N + A * M * K + C * K * N),
   }),
   webgpu: [
-    {
-      name: "row",
-      source,
-      grid: ({ B, N }) => linear(B * Math.ceil(N / 512), 1),
-      when: ({ M }) => M === 1,
-      prefer: ({ N }, _p, c) => c.software && N >= 64,
-    },
-    {
-      name: "quads",
-      source: subgroups,
-      requires: ["subgroups"],
-      grid: ({ B, M, N }) => linear(4 * B * Math.ceil(M / 16) * Math.ceil(N / 16)),
-      prefer: ({ M }, _p, c) => c.software && M >= 3,
-    },
+    ...withoutTranscendental(
+      {
+        name: "row",
+        source,
+        grid: ({ B, N }) => linear(B * Math.ceil(N / 512), 1),
+        when: ({ M }) => M === 1,
+        prefer: ({ N }, _p, c) => c.software && N >= 64,
+      },
+      ({ M }, { act }) => M === 1 && (act === "none" || act === "relu"),
+    ),
+    ...withoutTranscendental(
+      {
+        name: "quads",
+        source: subgroups,
+        requires: ["subgroups"],
+        grid: ({ B, M, N }) => linear(4 * B * Math.ceil(M / 16) * Math.ceil(N / 16)),
+        prefer: ({ M }, _p, c) => c.software && M >= 3,
+      },
+      (_d, { act }) => act === "none" || act === "relu",
+    ),
     {
       name: "gemv",
       source,
