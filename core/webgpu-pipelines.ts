@@ -1,6 +1,6 @@
-import type { Arg, Spec, WebgpuPass, WebgpuVariant } from "./contract.ts";
+import type { Spec, WebgpuPass, WebgpuVariant } from "./contract.ts";
 import { BackendError } from "./errors.ts";
-import { entryOf, passesOf, textOf } from "./webgpu-variant.ts";
+import { entryOf, isWritten, passesOf, textOf } from "./webgpu-variant.ts";
 
 const STAGE_COMPUTE = 0x4;
 
@@ -17,9 +17,6 @@ interface Parts {
   readonly layout: GPUBindGroupLayout;
   readonly descriptor: GPUComputePipelineDescriptor;
 }
-
-export const isWritten = (a: Arg): boolean =>
-  a.role === "out" || a.role === "acc" || a.role === "inout";
 
 /** The compiled kernels of one device. */
 export class Pipelines {
