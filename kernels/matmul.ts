@@ -20,6 +20,7 @@ import source from "../wgsl/matmul.wgsl";
 import subgroups from "../wgsl/matmul__subgroups.wgsl";
 import vectors from "../wgsl/matmul__vec4.wgsl";
 import { activation, activations, beforeActivation } from "./lib/activation.ts";
+import { hasSlopeFromOutput, matmul_bwd_params } from "./matmul_bwd_params.ts";
 import { sum_leading } from "./reduce.ts";
 
 /**
@@ -97,7 +98,8 @@ export const matmul = /* @__PURE__ */ defineKernel({
   vjp: (g) => {
     const { alpha, ta, tb } = g.p;
     const { a, b, bias } = g.in;
-    const dz = beforeActivation(g, g.p.act, () => matmul(a, b, { alpha, ta, tb, bias }));
+    const params = paramsAtOnce(g);
+    const dz = params ?? beforeActivation(g, g.p.act, () => matmul(a, b, { alpha, ta, tb, bias }));
     // y = a b: da = dz bᵀ, db = aᵀ dz; under a transpose the product comes out transposed.
     operand(
       g,
@@ -105,6 +107,7 @@ export const matmul = /* @__PURE__ */ defineKernel({
       dz,
       ta ? [b, dz, { alpha, ta: tb, tb: 1 }] : [dz, b, { alpha, tb: tb ? 0 : 1 }],
     );
+    if (params) return;
     operand(
       g,
       "b",
@@ -155,11 +158,9 @@ export const matmul = /* @__PURE__ */ defineKernel({
       name: "split",
       source,
       grid: ({ B, M, N, K }) =>
-        linear(
-          B * Math.ceil(M / 64) * Math.ceil(N / 64) * Math.min(Math.ceil(K / 512), 32),
-          1,
-        ),
+        linear(B * Math.ceil(M / 64) * Math.ceil(N / 64) * Math.min(Math.ceil(K / 512), 32), 1),
       scratch: ({ B, M, N, K }) => 4 * B * M * N * Math.min(Math.ceil(K / 512), 32),
+      // biome-ignore lint/suspicious/noThenProperty: the further passes of a variant, no promise
       then: [{ entry: "matmul_f32__split_sum", grid: ({ B, M, N }) => linear(B * M * N) }],
       when: ({ K }) => K > 0,
       prefer: ({ B, M, N, K }, _p, c) =>
@@ -169,8 +170,7 @@ export const matmul = /* @__PURE__ */ defineKernel({
       name: "tiles4",
       source: vectors,
       grid: ({ B, M, N }) => linear(B * Math.ceil(M / 64) * Math.ceil(N / 64), 1),
-      when: ({ M, N, K }, { ta, tb }) =>
-        K > 0 && (ta ? M : K) % 4 === 0 && (tb ? K : N) % 4 === 0,
+      when: ({ M, N, K }, { ta, tb }) => K > 0 && (ta ? M : K) % 4 === 0 && (tb ? K : N) % 4 === 0,
       prefer: ({ M, N }, _p, c) => !c.software && M >= 32 && N >= 32,
     },
     {
@@ -192,6 +192,21 @@ export const matmul = /* @__PURE__ */ defineKernel({
     scratch: ({ M, K }, { ta }) => SCRATCH + ((ta ? M : K) >= 1024 ? PANELS_OF_A : 0),
   },
 });
+
+/** Where one kernel does for the gradients of b and bias: runs it, and gives the cotangent of the sums. */
+function paramsAtOnce(g: Vjp): Tensor | undefined {
+  const { alpha, act, ta, tb } = g.p;
+  const { B, M, K, N, C } = g.dims;
+  const both = g.needs("b") && g.needs("bias");
+  if (g.again || !both || ta || tb || C !== 1 || !hasSlopeFromOutput(act)) return undefined;
+  const { dz } = g.toAll(
+    { dw: "b", db: "bias" },
+    matmul_bwd_params,
+    [g.in.a.reshape([B * M, K]), g.d.y.reshape([B * M, N])],
+    { alpha, act, ...(act === "none" ? {} : { y: g.out.y.reshape([B * M, N]) }) },
+  );
+  return dz.reshape(g.d.y.shape);
+}
 
 /** Gradient of an operand; one that the batch shares is summed over it. */
 function operand(g: Vjp, name: "a" | "b", dz: Tensor, [x, y, p]: [Tensor, Tensor, object]): void {
