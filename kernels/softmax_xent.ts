@@ -13,6 +13,7 @@ import {
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/softmax_xent.wgsl";
+import { further } from "./lib/passes.ts";
 import { rowGrid, rowTiles } from "./lib/rows.ts";
 
 /** The loss of every row, or their mean. */
@@ -73,8 +74,7 @@ export const softmax_xent = /* @__PURE__ */ defineKernel({
       source,
       grid: rowGrid,
       scratch: ({ R }) => 4 * Math.max(1, R),
-      // biome-ignore lint/suspicious/noThenProperty: the further passes of a variant, no promise
-      then: [{ entry: "softmax_xent_f32__mean_of_rows", grid: () => [1] }],
+      ...further({ entry: "softmax_xent_f32__mean_of_rows", grid: () => [1] }),
       when: (_d, { reduction }) => reduction === "mean",
     },
     { source, grid: rowGrid, when: (_d, { reduction }) => reduction === "none" },

@@ -8,7 +8,7 @@ fn columns_at(o: vec4u) -> mat4x4f {
 }
 
 // 16×16 elements a quad, a thread rows lane, lane + 4, … of them: s[c][d] is the sum for column 4c + (lane ^ d).
-// All threads go through the loop, for quads need all their lanes.
+// The lanes of a quad go through the loop together, as they must; quads without a block do not.
 @compute @workgroup_size(64)
 fn matmul_f32__quads(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let across = (p.N + 15u) / 16u;
@@ -16,6 +16,7 @@ fn matmul_f32__quads(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   let quad = linear_index(w, g, l) / 4u;
   let lane = l & 3u;
   let i = min(quad, p.B * down * across - 1u);
+  let K = select(p.K, 0u, quad > i);
   let n = i % across * 16u;
   let m = i / across % down * 16u + lane;
   let batch = i / (across * down);
@@ -30,7 +31,7 @@ fn matmul_f32__quads(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   var s2 = mat4x4f();
   var s3 = mat4x4f();
   // Two of k at a time: what is carried around the loop is loaded and stored half as often.
-  for (var k = 0u; k + 1u < p.K; k += 2u) {
+  for (var k = 0u; k + 1u < K; k += 2u) {
     let oa = ia + k * da;
     let next = oa + da;
     let v = columns_at(ib + k * db);
@@ -40,9 +41,9 @@ fn matmul_f32__quads(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
     s2 = s2 + a[oa.z] * v + a[next.z] * v1;
     s3 = s3 + a[oa.w] * v + a[next.w] * v1;
   }
-  if (p.K % 2u == 1u) {
-    let oa = ia + (p.K - 1u) * da;
-    let v = columns_at(ib + (p.K - 1u) * db);
+  if (K % 2u == 1u) {
+    let oa = ia + (K - 1u) * da;
+    let v = columns_at(ib + (K - 1u) * db);
     s0 += a[oa.x] * v;
     s1 += a[oa.y] * v;
     s2 += a[oa.z] * v;

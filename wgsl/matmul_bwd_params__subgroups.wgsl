@@ -11,6 +11,7 @@ fn matmul_bwd_params_f32__quads(@builtin(workgroup_id) w: vec3u, @builtin(num_wo
   let i = min(quad, down * across - 1u);
   let n = i % across * 16u;
   let k = i / across * 16u + lane;
+  let R = select(p.R, 0u, quad > i);
   let fours = vec4u(0u, 4u, 8u, 12u);
   let own = vec4u(n + lane) + fours;
   let columns = min(own, vec4u(p.N - 1u));
@@ -22,7 +23,7 @@ fn matmul_bwd_params_f32__quads(@builtin(workgroup_id) w: vec3u, @builtin(num_wo
   var s2 = mat4x4f();
   var s3 = mat4x4f();
   var sum = vec4f();
-  for (var r = 0u; r < p.R; r++) {
+  for (var r = 0u; r < R; r++) {
     let d = cotangents(columns + r * p.N);
     let v = all_turned(d);
     let x = rows + r * p.K;

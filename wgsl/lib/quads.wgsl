@@ -2,7 +2,9 @@
 // multiplications, and barriers cost more still. Each of four threads loads its own row and its own column, and the
 // columns are turned within the quad, which is one instruction: four products for two loads. Needs `subgroups`.
 
-// The value of this lane and of its three neighbours: component d is that of lane ^ d.
+// The value of this lane and of its three neighbours: component d is that of lane ^ d. The four must come here
+// together; what a compiler can prove is about whole subgroups only.
+@diagnostic(off, subgroup_uniformity)
 fn turned(v: f32) -> vec4f {
   return vec4f(v, quadSwapX(v), quadSwapY(v), quadSwapDiagonal(v));
 }
