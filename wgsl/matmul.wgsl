@@ -168,35 +168,44 @@ fn matmul_f32__gemv(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g:
   }
 }
 
-// One row on a CPU adapter, where what counts is the number of loads: eight columns a thread for one of a.
+fn row_at(columns: vec4u, k: u32) -> vec4f {
+  let o = columns + k * step_b();
+  return vec4f(b[o.x], b[o.y], b[o.z], b[o.w]);
+}
+
+// One row on a CPU adapter, where what counts is the number of loads: eight columns a thread for one of a. Four
+// threads, which are the lanes of a vector, go down 32 neighbouring columns: whole cache lines.
 @compute @workgroup_size(64)
 fn matmul_f32__row(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let group = w.y * g.x + w.x;
   let across = (p.N + 511u) / 512u;
   if (group >= p.B * across) { return; }
   let batch = group / across;
-  let n = group % across * 512u + l;
-  var ia = start_a(batch, 0u);
+  let n = group % across * 512u + l / 4u * 32u + l % 4u;
+  let ia = start_a(batch, 0u);
   var o0 = vec4u();
   var o1 = vec4u();
   for (var c = 0u; c < 4u; c++) {
-    o0[c] = start_b(batch, min(n + c * 64u, p.N - 1u));
-    o1[c] = start_b(batch, min(n + c * 64u + 256u, p.N - 1u));
+    o0[c] = start_b(batch, min(n + c * 4u, p.N - 1u));
+    o1[c] = start_b(batch, min(n + c * 4u + 16u, p.N - 1u));
   }
   let da = step_a();
-  let db = step_b();
   var s0 = vec4f();
   var s1 = vec4f();
-  for (var k = 0u; k < p.K; k++) {
-    let x = a[ia];
-    s0 += x * vec4f(b[o0.x], b[o0.y], b[o0.z], b[o0.w]);
-    s1 += x * vec4f(b[o1.x], b[o1.y], b[o1.z], b[o1.w]);
-    ia += da;
-    o0 += vec4u(db);
-    o1 += vec4u(db);
+  // Four of k at a time: what is carried around the loop is loaded and stored less often.
+  var k = 0u;
+  for (; k + 3u < p.K; k += 4u) {
+    let x = vec4f(a[ia + k * da], a[ia + (k + 1u) * da], a[ia + (k + 2u) * da], a[ia + (k + 3u) * da]);
+    s0 = s0 + x.x * row_at(o0, k) + x.y * row_at(o0, k + 1u) + x.z * row_at(o0, k + 2u) + x.w * row_at(o0, k + 3u);
+    s1 = s1 + x.x * row_at(o1, k) + x.y * row_at(o1, k + 1u) + x.z * row_at(o1, k + 2u) + x.w * row_at(o1, k + 3u);
+  }
+  for (; k < p.K; k++) {
+    let x = a[ia + k * da];
+    s0 += x * row_at(o0, k);
+    s1 += x * row_at(o1, k);
   }
   for (var c = 0u; c < 8u; c++) {
-    let column = n + c * 64u;
+    let column = n + c * 4u;
     if (column < p.N) {
       finish(batch * p.N + column, column, select(s0[c & 3u], s1[c & 3u], c > 3u), p.alpha, p.present, p.act, p.beta);
     }
