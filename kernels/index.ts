@@ -1,6 +1,7 @@
 export * from "./adamw.ts";
 export * from "./analog_mvm.ts";
 export * from "./attention.ts";
+export * from "./attention_bwd.ts";
 export * from "./binary.ts";
 export * from "./clip.ts";
 export * from "./conv2d.ts";

@@ -335,7 +335,7 @@ const sizes = (): Case[] => [
 const transposes = [{}, { ta: 1 }, { tb: 1 }, { ta: 1, tb: 1, alpha: -0.5 }];
 const acted = ["relu", "tanh", "sigmoid", "gelu", "silu"].map((act) => ({ act }));
 
-const ones: Fill = (u, _i, { K }) => (K > 65536 ? 1 : 2 * u - 1);
+const ones: Fill = (u, _i, { K }) => (K > 16384 ? 1 : 2 * u - 1);
 
 export const matmulSuites: Suite[] = [
   {
@@ -375,7 +375,7 @@ export const matmulSuites: Suite[] = [
       ...[16, 17].map((N) => ({ dims: { A: [], C: [], M: 1027, N, K: 9 }, params: { ta: 1 } })),
       { dims: { A: [], C: [], M: 9, N: 1027, K: 9 }, params: { act: "relu" } },
       { dims: { A: [], C: [], M: 38, N: 259, K: 1024 } },
-      { dims: { A: [], C: [], M: 9, N: 9, K: 66000 } },
+      { dims: { A: [], C: [], M: 9, N: 9, K: 20003 } },
       { dims: { A: [], C: [], M: 0, N: 4, K: 2 } },
     ],
     bench: () => [

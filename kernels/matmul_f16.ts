@@ -132,6 +132,19 @@ export const matmul_f16 = /* @__PURE__ */ defineKernel({
   cost: ({ R, N, K, W }) => ({ flops: 2 * R * N * K, bytes: 4 * (R * N + R * K + K * W) }),
   webgpu: [
     {
+      name: "row",
+      source,
+      grid: ({ N }) => linear(Math.ceil(N / 512), 1),
+      when: ({ R }) => R === 1,
+      prefer: (_d, _p, c) => c.software,
+    },
+    {
+      name: "gemv",
+      source,
+      grid: ({ N }) => linear(Math.ceil(N / 128), 1),
+      when: ({ R }) => R === 1,
+    },
+    {
       name: "f16",
       source: halves,
       requires: ["shader-f16"],

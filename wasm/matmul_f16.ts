@@ -1,14 +1,18 @@
 import { put, put4 } from "./lib/accumulate";
-import { gemm, setEpilogue } from "./lib/gemm";
-import { sumOfRows } from "./lib/gemv";
+import { finish, gemm, setEpilogue } from "./lib/gemm";
+import { addProducts } from "./lib/gemv";
 
-// Halves (IEEE 754 binary16), two to a word, and products with them: 64 columns are unpacked at a time.
+// Halves (IEEE 754 binary16), two to a word, and products with them: 64 columns are unpacked at a time or, for few
+// rows of y, a piece of a few rows that fits in L1.
 
 /** Rows of a tile of a conversion, columns of one of a product. */
 const ROWS: u32 = 8;
 const COLUMNS: u32 = 64;
 /** Rows of y that do not pay for packing b. */
 const FEW: u32 = 4;
+/** The piece of b that few rows of y take at a time, 16 KiB. */
+const PIECE_ROWS: u32 = 8;
+const PIECE: u32 = 512;
 /** Where the scratch of lib/gemm.ts ends: without and with room for a packed a. */
 const BEHIND: usize = 140032;
 const BEHIND_PACKED: usize = BEHIND + 990720;
@@ -94,6 +98,31 @@ export function unpack_f16_f32(
   }
 }
 
+function unpackRows(to: usize, step: usize, words: usize, W: u32, rows: u32, columns: u32): void {
+  for (let k: u32 = 0; k < rows; k++) {
+    unpackRow(to, words, columns, 0);
+    to += step;
+    words += (<usize>W) << 2;
+  }
+}
+
+function fewRows(
+  y: usize, a: usize, words: usize, R: u32, N: u32, K: u32, W: u32, n0: u32, n1: u32, scratch: usize,
+): void {
+  const bytes: usize = PIECE << 2;
+  const piece = scratch + bytes * FEW;
+  for (let n = n0; n < n1; n += PIECE) {
+    const columns = min(n1 - n, PIECE);
+    memory.fill(scratch, 0, bytes * R);
+    for (let k: u32 = 0; k < K; k += PIECE_ROWS) {
+      const rows = min(K - k, PIECE_ROWS);
+      unpackRows(piece, bytes, words + (((<usize>k * W) << 2) + ((<usize>n) << 1)), W, rows, columns);
+      addProducts(scratch, bytes, a + ((<usize>k) << 2), (<usize>K) << 2, 4, piece, bytes, R, columns, rows);
+    }
+    finish(scratch, bytes, y + ((<usize>n) << 2), (<usize>N) << 2, R, columns, n, true, true);
+  }
+}
+
 export function matmul_f16_f32(
   y: usize, a: usize, words: usize, bias: usize,
   R: u32, N: u32, K: u32, W: u32, present: u32,
@@ -101,22 +130,17 @@ export function matmul_f16_f32(
   scratch: usize, lo: u32, hi: u32,
 ): void {
   setEpilogue(bias, 4, alpha, act, beta);
-  const ar = (<usize>K) << 2;
-  const ys = (<usize>N) << 2;
-  const strip = scratch + (K >= 1024 ? BEHIND_PACKED : BEHIND);
-  const bk: usize = COLUMNS << 2;
-  for (let n0 = lo * COLUMNS; n0 < min(hi * COLUMNS, N); n0 += COLUMNS) {
-    const n1 = min(n0 + COLUMNS, N);
-    let to = strip;
-    let p = words + ((<usize>n0) << 1);
-    for (let k: u32 = 0; k < K; k++) {
-      unpackRow(to, p, n1 - n0, 0);
-      to += bk;
-      p += (<usize>W) << 2;
+  if (R <= FEW) fewRows(y, a, words, R, N, K, W, lo * COLUMNS, min(hi * COLUMNS, N), scratch);
+  else {
+    const ar = (<usize>K) << 2;
+    const ys = (<usize>N) << 2;
+    const strip = scratch + (K >= 1024 ? BEHIND_PACKED : BEHIND);
+    const bk: usize = COLUMNS << 2;
+    for (let n0 = lo * COLUMNS; n0 < min(hi * COLUMNS, N); n0 += COLUMNS) {
+      const n1 = min(n0 + COLUMNS, N);
+      unpackRows(strip, bk, words + ((<usize>n0) << 1), W, K, n1 - n0);
+      // Where column 0 would be.
+      gemm(y, ys, a, ar, 4, strip - ((<usize>n0) << 2), 4, bk, false, 0, R, n0, n1, K, scratch);
     }
-    // Where column 0 would be.
-    const b = strip - ((<usize>n0) << 2);
-    if (R <= FEW) sumOfRows(y, ys, a, ar, 4, b, bk, R, n0, n1, K, scratch);
-    else gemm(y, ys, a, ar, 4, b, 4, bk, false, 0, R, n0, n1, K, scratch);
   }
 }

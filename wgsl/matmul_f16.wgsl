@@ -13,6 +13,46 @@ fn matmul_f16_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: v
   block_of_halves(linear_index(w, g, l));
 }
 
+// One row: neighbouring threads take neighbouring words, 64 of them by 4 parts of K.
+var<workgroup> gemv_part: array<vec2f, 256>;
+
+@compute @workgroup_size(256)
+fn matmul_f16_f32__gemv(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let word = (w.y * g.x + w.x) * 64u + l % 64u;
+  var s = vec2f();
+  for (var k = l / 64u; k < p.K; k += 4u) {
+    s += a[k] * unpack2x16float(words[k * p.W + min(word, p.W - 1u)]);
+  }
+  gemv_part[l] = s;
+  workgroupBarrier();
+  if (l >= 64u || word >= p.W) { return; }
+  s = gemv_part[l] + gemv_part[l + 64u] + gemv_part[l + 128u] + gemv_part[l + 192u];
+  put_y(0u, 2u * word, s.x);
+  put_y(0u, 2u * word + 1u, s.y);
+}
+
+// One row on a CPU adapter, where what counts is the number of loads: four words a thread for one of a, sixteen
+// neighbours for four threads, which are the lanes of a vector.
+@compute @workgroup_size(64)
+fn matmul_f16_f32__row(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let first = (w.y * g.x + w.x) * 256u + l / 4u * 16u + l % 4u;
+  let o = min(vec4u(first) + vec4u(0u, 4u, 8u, 12u), vec4u(p.W - 1u));
+  var s0 = vec4f();
+  var s1 = vec4f();
+  for (var k = 0u; k < p.K; k++) {
+    let x = a[k];
+    let q = o + k * p.W;
+    s0 += x * vec4f(unpack2x16float(words[q.x]), unpack2x16float(words[q.y]));
+    s1 += x * vec4f(unpack2x16float(words[q.z]), unpack2x16float(words[q.w]));
+  }
+  var s = array<vec4f, 2>(s0, s1);
+  for (var i = 0u; i < 4u; i++) {
+    let word = first + i * 4u;
+    put_y(0u, 2u * word, s[i / 2u][2u * (i % 2u)]);
+    put_y(0u, 2u * word + 1u, s[i / 2u][2u * (i % 2u) + 1u]);
+  }
+}
+
 struct PP { R: u32, W: u32, N: u32 }
 @group(0) @binding(0) var<storage, read_write> packed: array<u32>; // (R,W)
 @group(0) @binding(1) var<storage, read> x: array<u32>;            // (R,N), the bits

@@ -7,6 +7,15 @@ struct PM { R: u32, N: u32, K: u32, W: u32, present: u32, alpha: f32, act: u32, 
 @group(0) @binding(3) var<storage, read> bias: array<f32>;    // (N)
 @group(0) @binding(4) var<uniform> p: PM;
 
+fn put_y(row: u32, n: u32, sum: f32) {
+  if (n >= p.N) { return; }
+  var v = p.alpha * sum;
+  if (p.present != 0u) { v += bias[n]; }
+  v = activate(p.act, v);
+  let at = row * p.N + n;
+  if (p.beta != 0.0) { y[at] = p.beta * y[at] + v; } else { y[at] = v; }
+}
+
 // A 4×4 block a thread. Rows past the last repeat it, and like columns past the last are not stored.
 fn block_of_halves(i: u32) {
   let across = (p.N + 3u) / 4u;
@@ -28,12 +37,6 @@ fn block_of_halves(i: u32) {
   }
   let sums = array<vec4f, 4>(s0, s1, s2, s3);
   for (var d = 0u; d < min(4u, p.R - r); d++) {
-    for (var c = 0u; c < min(4u, p.N - n); c++) {
-      var v = p.alpha * sums[d][c];
-      if (p.present != 0u) { v += bias[n + c]; }
-      v = activate(p.act, v);
-      let at = (r + d) * p.N + n + c;
-      if (p.beta != 0.0) { y[at] = p.beta * y[at] + v; } else { y[at] = v; }
-    }
+    for (var c = 0u; c < 4u; c++) { put_y(r + d, n + c, sums[d][c]); }
   }
 }
