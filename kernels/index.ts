@@ -14,6 +14,8 @@ export * from "./groupnorm.ts";
 export * from "./kv_append.ts";
 export * from "./layernorm.ts";
 export * from "./matmul.ts";
+export * from "./matmul_bwd_params.ts";
+export * from "./matmul_f16.ts";
 export * from "./mean_field.ts";
 export * from "./permute.ts";
 export * from "./pixel_shuffle.ts";

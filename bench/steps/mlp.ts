@@ -4,7 +4,6 @@ import { slab } from "../../core/slab.ts";
 import { valueAndGrad } from "../../core/tape.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { matmul } from "../../kernels/matmul.ts";
-import { mean } from "../../kernels/reduce.ts";
 import { sgd } from "../../kernels/sgd.ts";
 import { softmax_xent } from "../../kernels/softmax_xent.ts";
 import type { Point } from "../subject.ts";
@@ -44,8 +43,7 @@ export const mlpStep: Point = {
     const step = await capture(backend, () => {
       const { value } = valueAndGrad(({ w1, b1, w2, b2 }: Readonly<Record<string, Tensor>>) => {
         const h = matmul(input, w1, { bias: b1, act: "relu" });
-        const { loss } = softmax_xent(matmul(h, w2, { bias: b2 }), labels);
-        return mean(loss);
+        return softmax_xent(matmul(h, w2, { bias: b2 }), labels, { reduction: "mean" }).loss;
       })(p);
       sgd(p.flat, m.flat, p.grad.flat, { lr: LR });
       return value;
