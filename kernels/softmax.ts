@@ -9,6 +9,7 @@ import {
   type WebgpuVariant,
 } from "../core/contract.ts";
 import source from "../wgsl/softmax.wgsl";
+import { further } from "./lib/passes.ts";
 import { fewLongRows, rowGrid, rowTiles, sliceBytes, sliceGrid, threadRows } from "./lib/rows.ts";
 
 const webgpu = [{ source, grid: rowGrid }];
@@ -22,10 +23,7 @@ const split = (put: string): WebgpuVariant[] => [
     prefer: fewLongRows,
     grid: sliceGrid,
     scratch: sliceBytes,
-    then: [
-      { entry: "softmax_split_total", grid: rowGrid },
-      { entry: put, grid: sliceGrid },
-    ],
+    ...further({ entry: "softmax_split_total", grid: rowGrid }, { entry: put, grid: sliceGrid }),
   },
   ...rows,
 ];

@@ -17,10 +17,10 @@ fn put(i: u32, v: f32, beta: f32) {
 
 fn at(o: u32, i: u32, to: u32) -> f32 { return select(LOWEST, x[o + min(i, to - 1u)], i < to); }
 
-// The thread's share of a row: every 64th of the numbers from `from` on, below `to`.
-fn share(o: u32, from: u32, to: u32) -> vec2f {
+// The thread's share of a row: every 64th of the numbers from `first` on, below `to`.
+fn share(o: u32, first: u32, to: u32) -> vec2f {
   var a = NOTHING;
-  for (var c = from; c < to; c += 1024u) {
+  for (var c = first; c < to; c += 1024u) {
     a = online_block(a, mat4x4f(
       at(o, c, to), at(o, c + 64u, to), at(o, c + 128u, to), at(o, c + 192u, to),
       at(o, c + 256u, to), at(o, c + 320u, to), at(o, c + 384u, to), at(o, c + 448u, to),
@@ -33,7 +33,7 @@ fn share(o: u32, from: u32, to: u32) -> vec2f {
 
 // The largest number of a row and 1 / Σ e^(x − m), or its ln Σ e^x; 0 for a row of -Inf.
 fn softmax_of(a: vec2f) -> vec2f { return vec2f(a.x, select(1.0 / a.y, 0.0, a.y == 0.0)); }
-fn log_of(a: vec2f) -> f32 { return select(a.x + log(a.y), 0.0, a.y == 0.0); }
+fn log_of(a: vec2f) -> f32 { return select(online_lse(a), 0.0, a.y == 0.0); }
 
 @compute @workgroup_size(64)
 fn softmax_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
@@ -66,8 +66,8 @@ fn slices() -> u32 { return (p.C + SLICE - 1u) / SLICE; }
 fn split_share(w: u32, l: u32) {
   let n = slices();
   if (w >= p.R * n) { return; }
-  let from = w % n * SLICE;
-  scratch[w * 64u + l] = share(w / n * p.C, from + l, min(from + SLICE, p.C));
+  let first = w % n * SLICE;
+  scratch[w * 64u + l] = share(w / n * p.C, first + l, min(first + SLICE, p.C));
 }
 
 @compute @workgroup_size(64)

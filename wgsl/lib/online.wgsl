@@ -18,8 +18,9 @@ fn online_block(a: vec2f, v: mat4x4f) -> vec2f {
   return vec2f(m, a.y * exp_f(a.x - m) + ((e.x + e.y) + (e.z + e.w)));
 }
 
-// ln Σ e^x; that of nothing is -Inf.
+// ln Σ e^x; that of nothing is -Inf. A device's log() may make a number of a NaN.
 fn online_lse(a: vec2f) -> f32 {
+  if (is_nan(a.y)) { return a.y; }
   return select(a.x + log(a.y), bitcast<f32>(0xff800000u | (bitcast<u32>(a.y) & 0u)), a.y == 0.0);
 }
 
