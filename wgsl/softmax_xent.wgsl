@@ -131,7 +131,7 @@ fn softmax_xent_f32__mean(@builtin(local_invocation_index) l: u32) {
     for (var c = 0u; c < p.C; c++) { m = max_nan(m, logits[o + c]); }
     var s = 0.0;
     for (var c = 0u; c < p.C; c++) { s += exp_f(logits[o + c] - m); }
-    let v = m + log(s);
+    let v = online_lse(vec2f(m, s));
     lse[r] = v;
     sum += loss_of(r, v);
   }
