@@ -6,6 +6,7 @@ import {
   linear,
   type WebgpuVariant,
 } from "../../core/contract.ts";
+import { further } from "./passes.ts";
 
 // What the kernels over the rows of (R,C) share: how their work is cut, and the shapes they are tested at.
 
@@ -37,11 +38,29 @@ export const fewLongRows = ({ R, C }: Dims) => R < 256 && C >= 16384;
 
 /** Sums over rows: a thread a column, and tiles of 64 columns. */
 export const columnGrid = ({ C }: Dims) => linear(C);
+/**
+ * Where a thread a column would leave most of a GPU idle: chunks of 64 rows, CHUNK of the WGSL, leave
+ * their sums in scratch, and the pass `sum` adds those up in order.
+ */
+export const splitColumns = (
+  source: string,
+  sum: string,
+  scratch: NonNullable<WebgpuVariant["scratch"]>,
+): WebgpuVariant => ({
+  name: "split",
+  source,
+  prefer: ({ R }, _p, c) => !c.software && R >= 256,
+  grid: ({ R, C }) => linear(C * Math.ceil(R / 64)),
+  scratch,
+  ...further({ entry: sum, grid: columnGrid }),
+});
 export const columnTiles = { tiles: ({ C }: Dims) => Math.ceil(C / 64) };
 
 /** Rows on the edges of a tile, columns on those of a vector and of a tile. */
-export const rowCases = (): Case[] =>
-  grid({ R: [[1], [9], [2, 5], []], C: [...edges(4), 63, 64, 65, 130] });
+export const rowCases = (): Case[] => [
+  ...grid({ R: [[1], [9], [2, 5], []], C: [...edges(4), 63, 64, 65, 130, 16, 48] }),
+  { dims: { R: [150], C: 5 } },
+];
 
 /** Fill of a reciprocal standard deviation. */
 export const positiveFill = (u: number): number => 0.5 + u;
