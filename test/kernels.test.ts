@@ -134,7 +134,9 @@ function differentiate(be: Backend, p: Problem, compare: boolean): void {
     Object.keys(kernel.spec.params ?? {}).map((n) => [n, p.params[n]]),
   );
   const weight = (k: number, i: number) => 2 * uniform(i, k, 99) - 1;
-  const wrt = inputs.filter(({ arg }) => isDifferentiable(arg));
+  const wrt = inputs.filter(
+    ({ arg }) => isDifferentiable(arg) && !p.suite.fixed?.includes(arg.name),
+  );
   const tensors = Object.fromEntries(
     inputs.map(({ arg, shape, data }) => [arg.name, be.tensor(shape, data, arg.dtype)]),
   );
