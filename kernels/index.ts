@@ -23,6 +23,7 @@ export * from "./sgd.ts";
 export * from "./softmax.ts";
 export * from "./softmax_xent.ts";
 export * from "./sort.ts";
+export * from "./topk.ts";
 export * from "./transfer.ts";
 export * from "./transpose.ts";
 export * from "./unary.ts";
