@@ -13,14 +13,10 @@
  *
  * TILEGRAD_ADAPTER=software skips the hardware, TILEGRAD_ADAPTER=hardware refuses anything else.
  */
-import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { constants, homedir } from "node:os";
-import { dirname, join } from "node:path";
-import { promisify } from "node:util";
+import { constants } from "node:os";
+import { join } from "node:path";
 import { isMainThread } from "node:worker_threads";
-import { brotliDecompress } from "node:zlib";
+import { CHROMIUM_PACKAGE, unpackChromium } from "./chromium-package.ts";
 
 export interface Adapter {
   /** Keep it as long as devices made from it are in use. */
@@ -39,7 +35,7 @@ const DRIVER = "libvk_swiftshader.so";
 const DRIVER_MANIFEST = "vk_swiftshader_icd.json";
 
 const REMEDY =
-  "Install a Vulkan driver for the GPU, or on Linux x64 `npm install @sparticuz/chromium@147.0.2` " +
+  `Install a Vulkan driver for the GPU, or on Linux x64 \`npm install ${CHROMIUM_PACKAGE}\` ` +
   "for a software adapter.";
 
 let found: Promise<Adapter> | undefined;
@@ -65,7 +61,8 @@ async function findAdapter(): Promise<Adapter> {
   }
 
   try {
-    const folder = await unpackSwiftShader();
+    const wanted = { "swiftshader.tar.br": [LOADER, DRIVER, DRIVER_MANIFEST] };
+    const folder = await unpackChromium("swiftshader", wanted);
     // older loaders know only the first name
     process.env.VK_ICD_FILENAMES = join(folder, DRIVER_MANIFEST);
     process.env.VK_DRIVER_FILES = process.env.VK_ICD_FILENAMES;
@@ -110,59 +107,4 @@ function loadLibrary(path: string): boolean {
   } catch (error) {
     return (error as Error).message.includes("did not self-register");
   }
-}
-
-/** The folder with loader, driver and manifest; unpacked once per user and package version. */
-async function unpackSwiftShader(): Promise<string> {
-  if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new Error(
-      `SwiftShader comes for linux-x64 only, this is ${process.platform}-${process.arch}`,
-    );
-  }
-  const root = chromiumPackage();
-  const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
-  const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
-  const folder = join(cache, "tilegrad", `swiftshader-${version}`);
-  if (existsSync(folder)) return folder;
-
-  const archive = await readFile(join(root, "bin", "swiftshader.tar.br"));
-  const files = untar(await promisify(brotliDecompress)(archive));
-  await mkdir(dirname(folder), { recursive: true });
-  const partial = await mkdtemp(`${folder}-`);
-  try {
-    for (const name of [LOADER, DRIVER, DRIVER_MANIFEST]) {
-      const content = files.get(name);
-      if (!content) throw new Error(`@sparticuz/chromium ${version} holds no ${name}`);
-      await writeFile(join(partial, name), content);
-    }
-    await rename(partial, folder);
-  } catch (error) {
-    await rm(partial, { recursive: true, force: true });
-    // another process was quicker: its folder is as good
-    if (!existsSync(folder)) throw error;
-  }
-  return folder;
-}
-
-/** Where the package lies: its exports hide everything but its entry. */
-function chromiumPackage(): string {
-  try {
-    const entry = createRequire(import.meta.url).resolve("@sparticuz/chromium");
-    return entry.slice(0, entry.lastIndexOf("/build/"));
-  } catch {
-    throw new Error("the package @sparticuz/chromium is not installed");
-  }
-}
-
-/** The files of a plain tar archive (no long names, no links: it holds five files). */
-function untar(bytes: Uint8Array): Map<string, Uint8Array> {
-  const files = new Map<string, Uint8Array>();
-  const text = (from: number, length: number) =>
-    new TextDecoder().decode(bytes.subarray(from, from + length)).replace(/\0.*$/s, "");
-  for (let at = 0; at < bytes.length && bytes[at] !== 0; ) {
-    const size = Number.parseInt(text(at + 124, 12), 8);
-    files.set(text(at, 100), bytes.subarray(at + 512, at + 512 + size));
-    at += 512 + Math.ceil(size / 512) * 512;
-  }
-  return files;
 }

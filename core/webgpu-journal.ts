@@ -1,9 +1,8 @@
 import type { CopyCall } from "./backend.ts";
 import type { Call } from "./contract.ts";
 import type { TilegradError } from "./errors.ts";
-import type { Tensor } from "./tensor.ts";
-import type { GpuMemory } from "./webgpu-memory.ts";
-import { isWritten } from "./webgpu-pipelines.ts";
+import { type GpuMemory, memoryOf } from "./webgpu-memory.ts";
+import { isWritten } from "./webgpu-variant.ts";
 
 /** What changed memory: a kernel, a copy, or the host. */
 export type Event = Call | CopyCall | { readonly host: GpuMemory };
@@ -12,8 +11,6 @@ interface Submission {
   readonly events: readonly Event[];
   pending: boolean;
 }
-
-const memoryOf = (t: Tensor): GpuMemory => t.storage.handle as GpuMemory;
 
 /**
  * The submissions whose errors are not all in yet, oldest first. When one turns out to have failed, they

@@ -6,6 +6,18 @@ import { type Failures, typedError } from "./webgpu-failures.ts";
 // put them into the global scope.
 export const Usage = { MAP_READ: 0x1, COPY_SRC: 0x4, COPY_DST: 0x8, UNIFORM: 0x40, STORAGE: 0x80 };
 
+/** Bytes of the least storage, of a uniform's place, and of the steps between bindings. */
+export const SLOT = 256;
+
+/** Four sizes to each power of two keep the pool small and reuse likely. */
+export function sizeClass(bytes: number): number {
+  if (bytes <= SLOT) return SLOT;
+  const step = Math.max(SLOT, 2 ** (Math.floor(Math.log2(bytes)) - 2));
+  return Math.ceil(bytes / step) * step;
+}
+
+export const memoryOf = (t: Tensor): GpuMemory => t.storage.handle as GpuMemory;
+
 let ids = 0;
 
 /** The memory of one storage: a buffer, and what is known of its content. */

@@ -1,6 +1,6 @@
-import type { Arg, Spec, WebgpuPass, WebgpuVariant } from "./contract.ts";
+import type { Spec, WebgpuPass, WebgpuVariant } from "./contract.ts";
 import { BackendError } from "./errors.ts";
-import { entryOf, passesOf, textOf } from "./webgpu-variant.ts";
+import { entryOf, isWritten, passesOf, textOf } from "./webgpu-variant.ts";
 
 const STAGE_COMPUTE = 0x4;
 
@@ -18,14 +18,12 @@ interface Parts {
   readonly descriptor: GPUComputePipelineDescriptor;
 }
 
-export const isWritten = (a: Arg): boolean =>
-  a.role === "out" || a.role === "acc" || a.role === "inout";
-
 /** The compiled kernels of one device. */
 export class Pipelines {
   readonly #device: GPUDevice;
   readonly #modules = new Map<string, GPUShaderModule>();
-  readonly #compiled = new Map<Spec, Map<WebgpuPass, Pipeline>>();
+  // All three: kernels of a family share variants, variants share passes, each with a text of its own.
+  readonly #compiled = new Map<Spec, Map<WebgpuVariant, Map<WebgpuPass, Pipeline>>>();
   #ids = 0;
 
   constructor(device: GPUDevice) {
@@ -34,17 +32,16 @@ export class Pipelines {
 
   /** Whether all passes of a variant are known to compile. */
   isProven(spec: Spec, variant: WebgpuVariant): boolean {
-    return passesOf(variant).every((pass) => this.#cached(spec, pass)?.proven);
+    return passesOf(variant).every((pass) => this.#of(spec, variant).get(pass)?.proven);
   }
 
   /** Compiles now; a fault of the text shows when the first dispatch is validated. */
   get(spec: Spec, variant: WebgpuVariant, pass: WebgpuPass): Pipeline {
-    return this.#cached(spec, pass) ?? this.#compile(spec, variant, pass);
-  }
-
-  #compile(spec: Spec, variant: WebgpuVariant, pass: WebgpuPass): Pipeline {
+    const known = this.#of(spec, variant).get(pass);
+    if (known) return known;
     const { layout, descriptor } = this.#parts(spec, variant, pass);
-    return this.#keep(spec, pass, layout, this.#device.createComputePipeline(descriptor));
+    const pipeline = this.#device.createComputePipeline(descriptor);
+    return this.#keep(spec, variant, pass, { layout, pipeline, proven: false });
   }
 
   /**
@@ -54,7 +51,7 @@ export class Pipelines {
   async prepare(spec: Spec, variant: WebgpuVariant): Promise<void> {
     await Promise.all(
       passesOf(variant).map(async (pass) => {
-        if (this.#cached(spec, pass)) return;
+        if (this.#of(spec, variant).has(pass)) return;
         const { layout, descriptor } = this.#parts(spec, variant, pass);
         let pipeline: GPUComputePipeline;
         try {
@@ -62,15 +59,16 @@ export class Pipelines {
         } catch (e) {
           throw await this.fault(spec, variant, (e as Error).message, "compile");
         }
-        if (!this.#cached(spec, pass)) this.#keep(spec, pass, layout, pipeline).proven = true;
+        if (!this.#of(spec, variant).has(pass))
+          this.#keep(spec, variant, pass, { layout, pipeline, proven: true });
       }),
     );
   }
 
   /** What to compile again on another device. */
   *known(): Generator<readonly [Spec, WebgpuVariant]> {
-    for (const [spec, passes] of this.#compiled)
-      for (const v of spec.webgpu ?? []) if (passes.has(v)) yield [spec, v];
+    for (const [spec, variants] of this.#compiled)
+      for (const [v, passes] of variants) if (passes.size) yield [spec, v];
   }
 
   /** Why a variant does not run, first of all in the words of the device about its text. */
@@ -85,28 +83,27 @@ export class Pipelines {
     const why = m
       ? `${sourceLine(textOf(variant), m.lineNum)}: ${m.message}`
       : `${entryOf(spec, variant)}: ${message.trim()}`;
-    for (const pass of passesOf(variant)) this.#compiled.get(spec)?.delete(pass);
+    this.#of(spec, variant).clear();
     return new BackendError(m ? "compile" : code, why, spec.name);
   }
 
-  #cached(spec: Spec, pass: WebgpuPass): Pipeline | undefined {
-    return this.#compiled.get(spec)?.get(pass);
+  #of(spec: Spec, variant: WebgpuVariant): Map<WebgpuPass, Pipeline> {
+    const variants =
+      this.#compiled.get(spec) ?? new Map<WebgpuVariant, Map<WebgpuPass, Pipeline>>();
+    const passes = variants.get(variant) ?? new Map<WebgpuPass, Pipeline>();
+    this.#compiled.set(spec, variants);
+    variants.set(variant, passes);
+    return passes;
   }
 
   #keep(
     spec: Spec,
+    variant: WebgpuVariant,
     pass: WebgpuPass,
-    layout: GPUBindGroupLayout,
-    pipeline: GPUComputePipeline,
+    made: Omit<Pipeline, "id">,
   ): Pipeline {
-    // By kernel first: those of one family share the objects that describe their variants.
-    let passes = this.#compiled.get(spec);
-    if (!passes) {
-      passes = new Map();
-      this.#compiled.set(spec, passes);
-    }
-    const p = { pipeline, layout, id: this.#ids++, proven: false };
-    passes.set(pass, p);
+    const p = { ...made, id: this.#ids++ };
+    this.#of(spec, variant).set(pass, p);
     return p;
   }
 

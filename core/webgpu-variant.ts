@@ -1,4 +1,4 @@
-import type { Dims, Params, Spec, WebgpuPass, WebgpuVariant } from "./contract.ts";
+import type { Arg, Dims, Params, Spec, WebgpuPass, WebgpuVariant } from "./contract.ts";
 import { BackendError } from "./errors.ts";
 
 /** What a device can do, as far as the choice between variants goes. */
@@ -7,6 +7,9 @@ export interface Capabilities {
   /** Runs on the CPU: barriers cost more there than what they save. */
   readonly software: boolean;
 }
+
+export const isWritten = (a: Arg): boolean =>
+  a.role === "out" || a.role === "acc" || a.role === "inout";
 
 export const entryOf = (spec: Spec, v: WebgpuVariant): string =>
   v.entry ?? `${spec.name}_f32${v.name ? `__${v.name}` : ""}`;

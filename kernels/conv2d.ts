@@ -27,10 +27,18 @@ import {
   windows,
 } from "./lib/conv.ts";
 import { atLeastOne } from "./lib/params.ts";
+import { further } from "./lib/passes.ts";
 
 /** Pixels and rows of a product that a tile computes. */
 const PIXELS = 32;
 const ROWS = 120;
+/**
+ * Products of channels, and pixels, from which blocks of them are worth their packing on a CPU's WebGPU;
+ * those of 8×8 pixels where at least half of them are in the image.
+ */
+const BLOCKED = 16;
+/** Channels, planes and pixels from which tiles are on a GPU. */
+const TILED = 16;
 /** Pixels of dy that the gradient of w takes at a time. */
 const CHUNK = 512;
 
@@ -42,6 +50,22 @@ const cost = ({ B, O, P, Q, C, H, W, I, R, S }: Dims) => ({
   flops: 2 * B * O * P * Q * I * R * S,
   bytes: 4 * (B * O * P * Q + B * C * H * W + O * I * R * S),
 });
+
+const plain3x3 = ({ R, S }: Dims, { stride, dilation }: Params) =>
+  R === 3 && S === 3 && stride === 1 && dilation === 1;
+/** The pass that packs w in vectors of four channels. */
+const packing = {
+  entry: "conv2d_pack_f32",
+  grid: ({ O, I, R, S }: Dims, { groups }: Params) =>
+    linear(R * S * groups * Math.ceil(O / groups / 4) * I),
+  scratch: ({ O, I, R, S }: Dims, { groups }: Params) =>
+    16 * R * S * groups * Math.ceil(O / groups / 4) * I,
+};
+const packingTransposed = {
+  entry: "conv_transpose2d_pack_f32",
+  grid: ({ O, I, R, S }: Dims) => linear(R * S * O * Math.ceil(I / 4)),
+  scratch: ({ O, I, R, S }: Dims) => 16 * R * S * O * Math.ceil(I / 4),
+};
 
 /**
  * y (B,O,P,Q) = beta·y + act(x ⋆ w + bias): cross-correlation of x (B,C,H,W) with w (O,I,R,S), I =
@@ -75,7 +99,48 @@ export const conv2d = /* @__PURE__ */ defineKernel({
     if (bias) biasGradient(g, dz);
   },
   cost,
-  webgpu: [{ source, grid: ({ B, O, P, Q }) => linear(B * O * P * Q) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      ...packing,
+      when: plain3x3,
+      prefer: ({ O, I, P, Q }, { groups }, { software }) =>
+        software &&
+        (O / groups) * I >= BLOCKED &&
+        P * Q >= 32 * Math.ceil(P / 8) * Math.ceil(Q / 8),
+      ...further({
+        entry: "conv2d_f32__rows",
+        grid: ({ B, O, P, Q }, { groups }) =>
+          linear(B * groups * Math.ceil(O / groups / 4) * Math.ceil(P / 8) * Math.ceil(Q / 8), 16),
+      }),
+    },
+    {
+      name: "blocks",
+      source,
+      ...packing,
+      prefer: ({ O, I, P, Q }, { groups }, { software }) =>
+        software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
+      ...further({
+        entry: "conv2d_f32__blocks",
+        grid: ({ B, O, P, Q }, { groups }) =>
+          linear(B * groups * Math.ceil(O / groups / 8) * Math.ceil((P * Q) / 16), 16),
+      }),
+    },
+    {
+      name: "tiles",
+      source,
+      ...packing,
+      prefer: ({ O, I, P, Q }, { groups }, { software }) =>
+        !software && O / groups >= TILED && I >= TILED && P * Q >= TILED,
+      ...further({
+        entry: "conv2d_f32__tiles",
+        grid: ({ B, O, P, Q }, { groups }) =>
+          linear(B * groups * Math.ceil(O / groups / 64) * Math.ceil((P * Q) / 64), 1),
+      }),
+    },
+    { source, grid: ({ B, O, P, Q }) => linear(B * O * P * Q) },
+  ],
   wasm: {
     tiles: ({ B, O, P, Q }, { groups }) =>
       B * groups * Math.ceil((P * Q) / PIXELS) * Math.ceil(O / groups / ROWS),
@@ -118,7 +183,64 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
     if (bias) biasGradient(g, dz);
   },
   cost,
-  webgpu: [{ source, grid: ({ B, C, H, W }) => linear(B * C * H * W) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      ...packingTransposed,
+      when: plain3x3,
+      prefer: ({ O, I, H, W }, { groups }, { software }) =>
+        software &&
+        (O / groups) * I >= BLOCKED &&
+        H * W >= 32 * Math.ceil(H / 8) * Math.ceil(W / 8),
+      ...further({
+        entry: "conv_transpose2d_f32__rows",
+        grid: ({ B, I, H, W }, { groups }) =>
+          linear(B * groups * Math.ceil(I / 4) * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
+      }),
+    },
+    {
+      name: "blocks",
+      source,
+      ...packingTransposed,
+      prefer: ({ O, I, H, W }, { groups }, { software }) =>
+        software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
+      ...further({
+        entry: "conv_transpose2d_f32__blocks",
+        grid: ({ B, I, H, W }, { groups, stride }) =>
+          linear(
+            B *
+              groups *
+              Math.ceil(I / 8) *
+              Math.min(stride, H) *
+              Math.min(stride, W) *
+              Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 16),
+            16,
+          ),
+      }),
+    },
+    {
+      name: "tiles",
+      source,
+      ...packingTransposed,
+      prefer: ({ O, I, H, W }, { groups }, { software }) =>
+        !software && O / groups >= TILED && I >= TILED && H * W >= TILED,
+      ...further({
+        entry: "conv_transpose2d_f32__tiles",
+        grid: ({ B, I, H, W }, { groups, stride }) =>
+          linear(
+            B *
+              groups *
+              Math.ceil(I / 64) *
+              Math.min(stride, H) *
+              Math.min(stride, W) *
+              Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 64),
+            1,
+          ),
+      }),
+    },
+    { source, grid: ({ B, C, H, W }) => linear(B * C * H * W) },
+  ],
   wasm: {
     // Pixels are taken in stride² phases: those of a phase meet the same taps.
     tiles: ({ B, C, H, W }, { groups, stride }) =>
@@ -162,7 +284,129 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
     g.to("dy", conv2d, [x, g.d.dw], windowOf(g.p));
   },
   cost,
-  webgpu: [{ source, grid: ({ O, I, R, S }) => linear(O * I * R * S) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      grid: ({ B, O, P, I, R, S }, { groups }) =>
+        linear(
+          groups *
+            Math.ceil(O / groups / 8) *
+            Math.ceil((I * R * S) / 18) *
+            Math.max(
+              1,
+              Math.min(
+                B * P,
+                Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 18))),
+              ),
+            ),
+          16,
+        ),
+      constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
+      when: plain3x3,
+      prefer: ({ O, B, P, Q }, { groups }, { software }) =>
+        software && O / groups >= 4 && B * P * Q >= BLOCKED,
+      scratch: ({ B, O, P, I, R, S }, { groups }) =>
+        4 *
+        O *
+        I *
+        R *
+        S *
+        Math.max(
+          1,
+          Math.min(
+            B * P,
+            Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 18))),
+          ),
+        ),
+      ...further({
+        entry: "conv2d_bwd_w_sum_f32",
+        grid: ({ O, I, R, S }) => linear(O * I * R * S),
+        constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
+      }),
+    },
+    {
+      name: "blocks",
+      source,
+      grid: ({ B, O, P, I, R, S }, { groups }) =>
+        linear(
+          groups *
+            Math.ceil(O / groups / 8) *
+            Math.ceil((I * R * S) / 8) *
+            Math.max(
+              1,
+              Math.min(
+                B * P,
+                Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 8))),
+              ),
+            ),
+          16,
+        ),
+      constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
+      prefer: ({ O, B, P, Q }, { groups }, { software }) =>
+        software && O / groups >= 4 && B * P * Q >= BLOCKED,
+      scratch: ({ B, O, P, I, R, S }, { groups }) =>
+        4 *
+        O *
+        I *
+        R *
+        S *
+        Math.max(
+          1,
+          Math.min(
+            B * P,
+            Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 8))),
+          ),
+        ),
+      ...further({
+        entry: "conv2d_bwd_w_sum_f32",
+        grid: ({ O, I, R, S }) => linear(O * I * R * S),
+        constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
+      }),
+    },
+    {
+      name: "tiles",
+      source,
+      grid: ({ B, O, P, I, R, S }, { groups }) =>
+        linear(
+          groups *
+            Math.ceil(O / groups / 64) *
+            Math.ceil((I * R * S) / 64) *
+            Math.max(
+              1,
+              Math.min(
+                B * P,
+                Math.ceil(
+                  256 / (groups * Math.ceil(O / groups / 64) * Math.ceil((I * R * S) / 64)),
+                ),
+              ),
+            ),
+          1,
+        ),
+      constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
+      prefer: ({ O, I, R, S, B, P, Q }, { groups }, { software }) =>
+        !software && O / groups >= TILED && I * R * S >= TILED && B * P * Q >= TILED,
+      scratch: ({ B, O, P, I, R, S }, { groups }) =>
+        4 *
+        O *
+        I *
+        R *
+        S *
+        Math.max(
+          1,
+          Math.min(
+            B * P,
+            Math.ceil(256 / (groups * Math.ceil(O / groups / 64) * Math.ceil((I * R * S) / 64))),
+          ),
+        ),
+      ...further({
+        entry: "conv2d_bwd_w_sum_f32",
+        grid: ({ O, I, R, S }) => linear(O * I * R * S),
+        constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
+      }),
+    },
+    { source, grid: ({ O, I, R, S }) => linear(O * I * R * S) },
+  ],
   wasm: {
     tiles: ({ O, I, R, S }, { groups }) => (O === 0 ? 0 : groups * Math.ceil((I * R * S) / 8)),
     scratch: ({ O }, { groups }) => 96 + 32 * (O / groups) + 32 * CHUNK,
@@ -187,6 +431,8 @@ const cases = (): Case[] => [
   convCase({ B: 2, C: 4, H: 6, W: 5, O: 8, R: 3, S: 3 }, { groups: 4, stride: 2 }),
   // More than one block of pixels and of rows.
   convCase({ B: 1, C: 3, H: 9, W: 12, O: 130, R: 2, S: 3 }, { pad: 1 }, { with: ["bias"] }),
+  // More than one tile of planes, and of columns of a gradient of w.
+  convCase({ B: 2, C: 19, H: 7, W: 10, O: 9, R: 3, S: 3 }, { pad: 1 }, { with: ["bias"] }),
   convCase({ B: 0, C: 2, H: 4, W: 4, O: 3, R: 3, S: 3 }),
   convCase({ B: 1, C: 0, H: 4, W: 4, O: 3, R: 3, S: 3 }, {}, { with: ["bias"] }),
   convCase({ B: 1, C: 2, H: 4, W: 4, O: 0, R: 3, S: 3 }),

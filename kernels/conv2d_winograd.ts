@@ -15,10 +15,13 @@ import source from "../wgsl/conv2d_winograd.wgsl";
 import { conv_transpose2d, conv2d_bwd_w } from "./conv2d.ts";
 import { activation, activations, beforeActivation } from "./lib/activation.ts";
 import { biasGradient, extentsOf, transposed, windows } from "./lib/conv.ts";
+import { further } from "./lib/passes.ts";
 
 /** Winograd tiles and output channels that one tile of the wasm kernel computes. */
 const TILES = 16;
 const ROWS = 120;
+/** Bytes of scratch that every WebGPU device can bind. */
+const SCRATCH = 134217728;
 
 /**
  * The matrices of F(m×m, 3×3), m = `tile`, over the points 0, ±1, (±2,) ∞: for an image d and a kernel g
@@ -195,6 +198,118 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
   }),
   webgpu: [
     {
+      name: "blocks2",
+      source,
+      entry: "conv2d_winograd_image2_f32",
+      grid: ({ B, P, Q, C }) =>
+        linear(4 * C * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4)),
+      when: ({ B, O, P, Q, C }, { tile }) =>
+        tile === "2" &&
+        256 * (C + O) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4) <= SCRATCH,
+      prefer: (_d, _p, { software }) => software,
+      scratch: ({ B, O, P, Q, C }) =>
+        256 * (C + O) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4),
+      ...further(
+        {
+          entry: "conv2d_winograd_multiply_blocks_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(
+              16 * Math.ceil(O / 8) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 16),
+              16,
+            ),
+        },
+        {
+          entry: "conv2d_winograd_result2_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(4 * O * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4)),
+        },
+      ),
+    },
+    {
+      name: "blocks4",
+      source,
+      entry: "conv2d_winograd_image4_f32",
+      grid: ({ B, P, Q, C }) =>
+        linear(4 * C * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4)),
+      when: ({ B, O, P, Q, C }, { tile }) =>
+        tile === "4" &&
+        576 * (C + O) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4) <= SCRATCH,
+      prefer: (_d, _p, { software }) => software,
+      scratch: ({ B, O, P, Q, C }) =>
+        576 * (C + O) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4),
+      ...further(
+        {
+          entry: "conv2d_winograd_multiply_blocks_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(
+              36 * Math.ceil(O / 8) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 16),
+              16,
+            ),
+        },
+        {
+          entry: "conv2d_winograd_result4_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(4 * O * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4)),
+        },
+      ),
+    },
+    {
+      name: "tiles2",
+      source,
+      entry: "conv2d_winograd_image2_f32",
+      grid: ({ B, P, Q, C }) =>
+        linear(4 * C * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4)),
+      when: ({ B, O, P, Q, C }, { tile }) =>
+        tile === "2" &&
+        256 * (C + O) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4) <= SCRATCH,
+      prefer: (_d, _p, { software }) => !software,
+      scratch: ({ B, O, P, Q, C }) =>
+        256 * (C + O) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4),
+      ...further(
+        {
+          entry: "conv2d_winograd_multiply_tiles_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(
+              16 * Math.ceil(O / 64) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 64),
+              1,
+            ),
+        },
+        {
+          entry: "conv2d_winograd_result2_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(4 * O * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4)),
+        },
+      ),
+    },
+    {
+      name: "tiles4",
+      source,
+      entry: "conv2d_winograd_image4_f32",
+      grid: ({ B, P, Q, C }) =>
+        linear(4 * C * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4)),
+      when: ({ B, O, P, Q, C }, { tile }) =>
+        tile === "4" &&
+        576 * (C + O) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4) <= SCRATCH,
+      prefer: (_d, _p, { software }) => !software,
+      scratch: ({ B, O, P, Q, C }) =>
+        576 * (C + O) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4),
+      ...further(
+        {
+          entry: "conv2d_winograd_multiply_tiles_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(
+              36 * Math.ceil(O / 64) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 64),
+              1,
+            ),
+        },
+        {
+          entry: "conv2d_winograd_result4_f32",
+          grid: ({ B, O, P, Q }) =>
+            linear(4 * O * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4)),
+        },
+      ),
+    },
+    {
       source,
       grid: ({ B, O, P, Q }, { tile }) =>
         linear(
@@ -218,6 +333,7 @@ const shapes = (): Case["dims"][] => [
   { B: 1, C: 7, H: 5, W: 34, O: 4 },
   { B: 3, C: 5, H: 6, W: 7, O: 13 },
   { B: 1, C: 2, H: 4, W: 18, O: 121 },
+  { B: 1, C: 19, H: 9, W: 10, O: 5 },
   { B: 0, C: 2, H: 4, W: 4, O: 3 },
   { B: 1, C: 0, H: 4, W: 4, O: 3 },
   { B: 1, C: 2, H: 4, W: 4, O: 0 },

@@ -24,10 +24,15 @@ import {
   windowParams,
   windows,
 } from "./lib/conv.ts";
+import { further } from "./lib/passes.ts";
 
 /** Rows of a result that a tile computes. */
 const ROWS = 32;
 
+const onCpu = (_d: Dims, _p: Params, { software }: { readonly software: boolean }): boolean =>
+  software;
+/** Pixels past the end of a run still have coordinates below 2^32. */
+const notFar = (_d: Dims, { stride }: Params): boolean => stride <= 65536;
 /** Every channel a group of its own, as `eachMeeting` wants it. */
 const apart = (d: Dims, p: Params): [Dims, Params] => [
   { ...d, O: d.C },
@@ -63,7 +68,31 @@ export const depthwise_conv2d = /* @__PURE__ */ defineKernel({
     if (bias) biasGradient(g, g.d.y);
   },
   cost,
-  webgpu: [{ source, grid: ({ B, C, P, Q }) => linear(B * C * P * Q) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      grid: ({ B, C, P, Q }) => linear(B * C * Math.ceil(P / 8) * Math.ceil(Q / 8), 16),
+      when: ({ R, S }, { stride, dilation }) =>
+        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    {
+      name: "strip",
+      source,
+      grid: ({ B, C, P, Q }) => linear(B * C * P * Math.ceil(Q / 16), 16),
+      when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    {
+      name: "run",
+      source,
+      grid: ({ B, C, P, Q }) => linear(B * C * P * Math.ceil(Q / 8), 16),
+      when: notFar,
+      prefer: onCpu,
+    },
+    { source, grid: ({ B, C, P, Q }) => linear(B * C * P * Q) },
+  ],
   wasm: {
     tiles: ({ B, C, P }) => B * C * Math.ceil(P / ROWS),
     scratch: ({ P, Q, R, S }, { stride, dilation }) =>
@@ -97,7 +126,32 @@ export const depthwise_conv_transpose2d = /* @__PURE__ */ defineKernel({
     g.to("w", depthwise_conv2d_bwd_w, [g.d.y, x], { ...windowOf(g.p), ...extentsOf(g.dims) });
   },
   cost,
-  webgpu: [{ source, grid: ({ B, C, H, W }) => linear(B * C * H * W) }],
+  webgpu: [
+    {
+      name: "rows",
+      source,
+      grid: ({ B, C, H, W }) => linear(B * C * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
+      when: ({ R, S }, { stride, dilation }) =>
+        R === 3 && S === 3 && stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    {
+      name: "strip",
+      source,
+      grid: ({ B, C, H, W }) => linear(B * C * H * Math.ceil(W / 16), 16),
+      when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
+      prefer: onCpu,
+    },
+    {
+      name: "run",
+      source,
+      grid: ({ B, C, H, W }, { stride }) =>
+        linear(B * C * H * Math.min(stride, W) * Math.ceil(Math.ceil(W / stride) / 8), 16),
+      when: notFar,
+      prefer: onCpu,
+    },
+    { source, grid: ({ B, C, H, W }) => linear(B * C * H * W) },
+  ],
   wasm: {
     tiles: ({ B, C, H }) => B * C * Math.ceil(H / ROWS),
     scratch: ({ H, W, R, S }, { dilation }) =>
@@ -132,7 +186,54 @@ export const depthwise_conv2d_bwd_w = /* @__PURE__ */ defineKernel({
     g.to("dy", depthwise_conv2d, [x, g.d.dw], windowOf(g.p));
   },
   cost,
-  webgpu: [{ source, grid: ({ C, R, S }) => linear(C * R * S) }],
+  webgpu: [
+    {
+      name: "blocks",
+      source,
+      constants: { UNIT: 4, TARGET: 256 },
+      grid: ({ C, R, S, B, P }) =>
+        linear(
+          C *
+            Math.ceil(R / 4) *
+            Math.ceil(S / 4) *
+            Math.max(
+              1,
+              Math.min(B * P, Math.ceil(256 / (C * Math.ceil(R / 4) * Math.ceil(S / 4)))),
+            ),
+          16,
+        ),
+      when: (_d, { stride, dilation }) => stride === 1 && dilation === 1,
+      prefer: onCpu,
+      scratch: ({ C, R, S, B, P }) =>
+        4 *
+        C *
+        R *
+        S *
+        Math.max(1, Math.min(B * P, Math.ceil(256 / (C * Math.ceil(R / 4) * Math.ceil(S / 4))))),
+      ...further({
+        entry: "depthwise_conv2d_bwd_w_sum_f32",
+        constants: { UNIT: 4, TARGET: 256 },
+        grid: ({ C, R, S }) => linear(C * R * S),
+      }),
+    },
+    {
+      name: "split",
+      source,
+      constants: { UNIT: 1, TARGET: 16384 },
+      grid: ({ C, R, S, B, P }) =>
+        linear(C * R * S * Math.max(1, Math.min(B * P, Math.ceil(16384 / (C * R * S))))),
+      prefer: ({ C, R, S, B, P, Q }, _p, { software }) =>
+        !software && C * R * S <= 8192 && B * P * Q >= 1024,
+      scratch: ({ C, R, S, B, P }) =>
+        4 * C * R * S * Math.max(1, Math.min(B * P, Math.ceil(16384 / (C * R * S)))),
+      ...further({
+        entry: "depthwise_conv2d_bwd_w_sum_f32",
+        constants: { UNIT: 1, TARGET: 16384 },
+        grid: ({ C, R, S }) => linear(C * R * S),
+      }),
+    },
+    { source, grid: ({ C, R, S }) => linear(C * R * S) },
+  ],
   wasm: {
     tiles: ({ C }) => C,
     scratch: ({ P, Q, R, S }, { stride, dilation }) =>

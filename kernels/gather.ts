@@ -14,7 +14,8 @@ import {
   type WebgpuPass,
 } from "../core/contract.ts";
 import source from "../wgsl/gather.wgsl";
-import { further, mergeSteps, merges } from "./lib/passes.ts";
+import { mergeSteps, merges } from "./lib/merge.ts";
+import { further } from "./lib/passes.ts";
 import { rowTiles } from "./lib/rows.ts";
 
 /**

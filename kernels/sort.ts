@@ -1,12 +1,11 @@
 import { defineKernel, flag, inp, linear, out, type Suite } from "../core/contract.ts";
 import source from "../wgsl/sort.wgsl";
 import { scatter_add_last } from "./gather.ts";
+import { mergeSteps, merges } from "./lib/merge.ts";
 import { exact, order, orderCases, orderFill, steps } from "./lib/order.ts";
-import { further, mergeSteps, merges } from "./lib/passes.ts";
+import { further } from "./lib/passes.ts";
 
-// A pass belongs to the text of one BLOCK.
 const merge = mergeSteps("sort", ({ R, C }) => linear(R * Math.ceil(C / 16)));
-const mergeLong = mergeSteps("sort", ({ R, C }) => linear(R * Math.ceil(C / 16)));
 
 /**
  * y (R,C) = each row of x (R,C) in ascending order, or `descending`, and index (R,C, i32), the argsort:
@@ -39,7 +38,7 @@ export const sort = /* @__PURE__ */ defineKernel({
       prefer: (_d, _p, { software }) => !software,
       grid: ({ R, C }) => linear(R * Math.ceil(C / 1024), 1),
       scratch: ({ R, C }) => 4 * R * C + 8,
-      ...further(...merges(15, mergeLong), {
+      ...further(...merges(15, merge), {
         entry: "sort_take",
         grid: ({ R, C }) => linear(R * C),
       }),

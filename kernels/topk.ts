@@ -9,8 +9,9 @@ import {
 } from "../core/contract.ts";
 import source from "../wgsl/topk.wgsl";
 import { scatter_add_last } from "./gather.ts";
+import { mergeSteps, merges } from "./lib/merge.ts";
 import { exact, order, orderCases, orderFill, steps } from "./lib/order.ts";
-import { further, mergeSteps, merges } from "./lib/passes.ts";
+import { further } from "./lib/passes.ts";
 
 const merge = mergeSteps("topk", ({ R, C }) => linear(R * Math.ceil(C / 16)));
 const count: WebgpuPass = {

@@ -169,7 +169,7 @@ async function bundleCli() {
     minifySyntax: true,
     minifyWhitespace: true,
     logLevel: "warning",
-    external: ["webgpu", "mnist", "@sparticuz/chromium"],
+    external: ["webgpu", "mnist", "@sparticuz/chromium", "playwright-core", "esbuild"],
     // the helper packages are CommonJS and call require for Node's own modules
     banner: {
       js: 'import { createRequire as $createRequire } from "node:module"; const require = $createRequire(import.meta.url);',

@@ -1,37 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import {
-  type Backend,
-  CaptureError,
-  capture,
-  init,
-  slab,
-  type Tensor,
-  valueAndGrad,
-} from "../core/index.ts";
-import { adamw, add, matmul, mean, mul, scale, sub, tanh } from "../kernels/index.ts";
+import { type Backend, CaptureError, capture, init } from "../core/index.ts";
+import { add, mul, scale } from "../kernels/index.ts";
 import { openBackend } from "./support/backends.ts";
-
-const X = Float32Array.from({ length: 20 }, (_, i) => Math.sin(i));
-const Y = Float32Array.from({ length: 15 }, (_, i) => Math.cos(2 * i));
-
-/** A two-layer regression step with AdamW: parameters, gradients and state in slabs. */
-function program(be: Backend) {
-  const shapes = { w1: [4, 8], b1: [8], w2: [8, 3] };
-  const init = Float32Array.from({ length: 32 }, (_, i) => Math.sin(3 * i + 1) / 2);
-  const p = slab(be, shapes, { w1: init, w2: init.subarray(0, 24) });
-  const m = p.like();
-  const v = p.like();
-  const step = (x: Tensor, y: Tensor, lr: unknown, t: unknown) => {
-    const { value } = valueAndGrad(({ w1, b1, w2 }: Readonly<Record<string, Tensor>>) => {
-      const h = tanh(matmul(x, w1, { bias: b1 }));
-      const e = sub(matmul(h, w2), y);
-      return mean(mul(e, e).reshape([15]));
-    })(p);
-    adamw(p.flat, m.flat, v.flat, p.grad.flat, { lr, t });
-    return value;
-  };
-  return { p, step };
-}
+import { program, trainTwice, X, Y } from "./support/training.ts";
 
 describe.each(["ref", "wasm", "webgpu"] as const)("capture on %s", (name) => {
   let be: Backend;
@@ -41,36 +12,9 @@ describe.each(["ref", "wasm", "webgpu"] as const)("capture on %s", (name) => {
   afterAll(() => be.dispose());
 
   test("replay equals eager bit for bit, with declared inputs, scalars and a counter", async () => {
-    const lrs = [0.1, 0.1, 0.03, 0.01];
-    const eager = program(be);
-    const losses: number[] = [];
-    for (const [i, lr] of lrs.entries()) {
-      const x = be.tensor(
-        [5, 4],
-        X.map((c) => c * (i + 1)),
-      );
-      const y = be.tensor([5, 3], Y);
-      losses.push((await eager.step(x, y, lr, i + 1).read())[0]);
-    }
-    const replayed = program(be);
-    const step = await capture(
-      be,
-      ({ in: { x, y }, scalar: { lr, t } }) => replayed.step(x, y, lr, t),
-      {
-        inputs: { x: [5, 4], y: [5, 3] },
-        scalars: { lr: 0.1, t: { start: 1 } },
-      },
-    );
-    const before = be.dispatches;
-    const got: number[] = [];
-    for (const [i, lr] of lrs.entries()) {
-      step.run({ x: X.map((c) => c * (i + 1)), y: Y }, { lr });
-      got.push((await step.out.read())[0]);
-    }
-    expect(got).toEqual(losses);
-    expect([...(await replayed.p.save())]).toEqual([...(await eager.p.save())]);
-    expect(be.dispatches - before).toBe(lrs.length * step.dispatches);
-    step.dispose();
+    const { eager, replayed, dispatches, expectedDispatches } = await trainTwice(be);
+    expect(replayed).toEqual(eager);
+    expect(dispatches).toBe(expectedDispatches);
   });
 
   test("capturing runs nothing and leaves no memory behind", async () => {

@@ -2,12 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Arg } from "../core/contract.ts";
 import { type Backend, type InitOptions, type Tensor, vjp } from "../core/index.ts";
 import { hasRelaxedSimd, type WasmBackend } from "../core/wasm.ts";
-import { WebgpuBackend } from "../core/webgpu.ts";
-import { entryOf, isRight } from "../core/webgpu-variant.ts";
 import { openBackend } from "./support/backends.ts";
 import {
   caseName,
-  expected,
   isOutput,
   mismatch,
   type Problem,
@@ -16,6 +13,7 @@ import {
   suites,
   uniform,
 } from "./support/registry.ts";
+import { verify } from "./support/verify.ts";
 
 // The registry walker: every contract × backend × build × case. Nothing here knows a kernel by name.
 
@@ -31,55 +29,6 @@ const backends: { label: string; open: () => Promise<Backend> }[] = [
 ];
 if (!hasRelaxedSimd()) {
   console.warn("wasm relaxed: not run, this Node has no relaxed SIMD (22 and later have)");
-}
-
-const looser = (tol: { rel: number; abs: number }, beta: number) =>
-  beta === 0 ? tol : { rel: tol.rel, abs: tol.abs + 1e-6 };
-
-/** Every way to run the case on this backend: on WebGPU all variants that are right for it. */
-async function verify(be: Backend, p: Problem): Promise<void> {
-  if (!(be instanceof WebgpuBackend)) return verifyOne(be, p);
-  const { kernel } = p.suite;
-  const variants = kernel.spec.webgpu?.filter((v) => isRight(v, be.capabilities, p.dims, p.params));
-  for (const v of variants ?? []) {
-    be.force(kernel, v);
-    try {
-      await verifyOne(be, p);
-    } catch (e) {
-      (e as Error).message = `${entryOf(kernel.spec, v)}: ${(e as Error).message}`;
-      throw e;
-    } finally {
-      be.force(kernel, undefined);
-    }
-  }
-}
-
-async function verifyOne(be: Backend, p: Problem): Promise<void> {
-  const { kernel, tol } = p.suite;
-  const placed = place(be, p);
-  const accumulates = kernel.spec.args.some((a) => a.role === "acc");
-  for (const beta of accumulates ? [0, 1, 0.5] : [0]) {
-    placed.reset(beta === 0);
-    placed.run(beta);
-    const { values, touched } = await placed.results();
-    expect(touched, "guard bands written").toEqual([]);
-    const want = expected(p, beta);
-    for (const [name, w] of want) {
-      const got = values.get(name) as Float32Array;
-      expect(mismatch(got, w, looser(tol, beta)), `${name}, beta ${beta}`).toBeUndefined();
-    }
-    if (beta !== 0) continue;
-    placed.reset(true);
-    placed.run(0);
-    const again = await placed.results();
-    for (const [name, v] of values) {
-      expect(
-        mismatch(again.values.get(name) as Float32Array, v, { rel: 0, abs: 0 }),
-        `${name}, second run`,
-      ).toBeUndefined();
-    }
-  }
-  placed.dispose();
 }
 
 describe.each(backends)("kernels on $label", ({ label, open }) => {

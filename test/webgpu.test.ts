@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { defineKernel, inp, linear, out } from "../core/contract.ts";
+import { defineKernel, f32, inp, linear, out, type Params } from "../core/contract.ts";
 import {
   BackendError,
   capture,
@@ -334,6 +334,44 @@ describe("first calls", () => {
     await step.out.read();
     expect(counted.sync).toBe(0);
   });
+});
+
+/** Two variants that share their second pass, whose text differs by a constant. */
+const shared = { entry: "twice_second", grid: ({ N }: Record<string, number>) => linear(N, 1) };
+const twice = defineKernel({
+  name: "twice",
+  family: "test",
+  args: [out("y", "*N"), inp("x", "*N")],
+  params: { by: f32(2) },
+  ref: () => {},
+  cost: () => ({ flops: 0, bytes: 0 }),
+  webgpu: [2, 3].map((by) => ({
+    source: `const BY = 1;
+      @group(0) @binding(0) var<storage, read_write> y: array<f32>;
+      @group(0) @binding(1) var<storage, read> x: array<f32>;
+      @group(0) @binding(3) var<storage, read_write> s: array<f32>;
+      @compute @workgroup_size(1) fn twice_f32(@builtin(workgroup_id) w: vec3u) { s[w.x] = x[w.x]; }
+      @compute @workgroup_size(1) fn twice_second(@builtin(workgroup_id) w: vec3u) { y[w.x] = s[w.x] * BY; }`,
+    grid: shared.grid,
+    consts: { BY: by },
+    when: (_d: unknown, p: Params) => p.by === by,
+    scratch: ({ N }: Record<string, number>) => 4 * N,
+    // biome-ignore lint/suspicious/noThenProperty: a list of passes
+    then: [shared],
+  })),
+});
+
+test("passes run in order over their scratch, with the constants of their variant", async () => {
+  using be = await openWebgpu();
+  const x = be.tensor([4], [1, 2, 3, 4]);
+  const before = be.dispatches;
+  expect([...(await twice(x, { by: 2 }).read())]).toEqual([2, 4, 6, 8]);
+  expect([...(await twice(x, { by: 3 }).read())]).toEqual([3, 6, 9, 12]);
+  expect(be.dispatches - before).toBe(4);
+  const step = await capture(be, () => twice(twice(x, { by: 2 }), { by: 3 }));
+  step.run();
+  expect([...(await step.out.read())]).toEqual([6, 12, 18, 24]);
+  expect(step.dispatches).toBe(4);
 });
 
 describe("a ring of metrics", () => {

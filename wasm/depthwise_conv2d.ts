@@ -1,5 +1,5 @@
 import { put1, put4 } from "./lib/accumulate";
-import { four } from "./lib/image";
+import { four, lay, SLACK, spread } from "./lib/image";
 import { hsum } from "./lib/math";
 import { madd } from "./lib/math";
 
@@ -9,61 +9,6 @@ import { madd } from "./lib/math";
 
 /** Rows of a result that a tile computes, as in the contract. */
 const ROWS: u32 = 32;
-/** Numbers past the end of a row that are read along with it. */
-const SLACK: u32 = 8;
-
-/**
- * Number (i,j) of (rows,pitch) is that of the image (H,W) at ((y0+i)/step, (x0+j)/step), or 0 where that
- * is a fraction or outside.
- */
-function lay(to: usize, rows: u32, pitch: u32, image: usize, H: u32, W: u32, step: u32, y0: i32, x0: i32): void {
-  const first: u32 = x0 > 0 ? <u32>(x0 - 1) / step + 1 : 0;
-  const reach = <i32>pitch + x0;
-  const end: u32 = reach > 0 ? min(W, <u32>(reach - 1) / step + 1) : 0;
-  const count: u32 = end > first ? end - first : 0;
-  const before: u32 = count ? first * step - x0 : 0;
-  for (let i: u32 = 0; i < rows; i++) {
-    const y = y0 + <i32>i;
-    const h = <u32>y / step;
-    const from = image + ((<usize>(h * W + first)) << 2);
-    const next = to + ((<usize>pitch) << 2);
-    if (y < 0 || h * step != <u32>y || h >= H) zero(to, next);
-    else if (step == 1) {
-      const begin = to + ((<usize>before) << 2);
-      zero(to, begin);
-      zero(copy(begin, from, count), next);
-    } else {
-      zero(to, next);
-      for (let j: u32 = 0; j < count; j++) {
-        store<f32>(to + ((<usize>(before + j * step)) << 2), load<f32>(from + ((<usize>j) << 2)));
-      }
-    }
-    to = next;
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function zero(from: usize, to: usize): void {
-  for (; from + 16 <= to; from += 16) v128.store(from, f32x4.splat(0));
-  for (; from < to; from += 4) store<f32>(from, 0);
-}
-
-/** Returns the end of what was written. */
-// @ts-ignore: decorator
-@inline
-function copy(to: usize, from: usize, count: u32): usize {
-  const end = to + ((<usize>count) << 2);
-  for (; to + 16 <= end; to += 16) {
-    v128.store(to, v128.load(from));
-    from += 16;
-  }
-  for (; to < end; to += 4) {
-    store<f32>(to, load<f32>(from));
-    from += 4;
-  }
-  return end;
-}
 
 /** The first `left` <= 4 numbers of v. */
 // @ts-ignore: decorator
@@ -156,14 +101,6 @@ function eights(
   return q;
 }
 
-/** Four numbers `step` bytes apart; those past the `last` repeat it. */
-function spread(at: usize, step: usize, last: u32): v128 {
-  let v = v128.load32_splat(at);
-  v = v128.load32_lane(at + step * min(last, 1), v, 1);
-  v = v128.load32_lane(at + step * min(last, 2), v, 2);
-  return v128.load32_lane(at + step * min(last, 3), v, 3);
-}
-
 /** `rows` (even) × `whole` (a multiple of 4) pixels of a 3×3 kernel: a row of the image serves two rows. */
 function pairs3x3(
   y: usize, below: usize, rows: u32, whole: u32, room: usize, row: usize, tap: usize, turn: isize, bias: f32, beta: f32,
@@ -232,7 +169,7 @@ export function depthwise_conv2d_f32(
     const p = (t % blocks) * ROWS;
     const rows = min(P - p, ROWS);
     const image = x + ((<usize>plane * H * W) << 2);
-    lay(room, (rows - 1) * stride + (R - 1) * dilation + 1, pitch, image, H, W, 1, p * stride - pad, -pad);
+    lay(room, (rows - 1) * stride + (R - 1) * dilation + 1, pitch, image, H, W, 1, p * stride - pad, -pad, 0);
     correlate(
       y + ((<usize>(plane * P + p) * Q) << 2), rows, Q, room, pitch, w + ((<usize>c * R * S) << 2), R, S, 4,
       stride, dilation, bias ? load<f32>(bias + ((<usize>c) << 2)) : 0, beta, scratch,
@@ -256,7 +193,7 @@ export function depthwise_conv_transpose2d_f32(
     const image = x + ((<usize>plane * P * Q) << 2);
     lay(
       room, rows + (R - 1) * dilation, pitch, image, P, Q, stride,
-      h + pad - (R - 1) * dilation, pad - (S - 1) * dilation,
+      h + pad - (R - 1) * dilation, pad - (S - 1) * dilation, 0,
     );
     correlate(
       y + ((<usize>(plane * H + h) * W) << 2), rows, W, room, pitch, w + ((<usize>(plane % C) * R * S) << 2), R, S, -4,
@@ -314,13 +251,13 @@ export function depthwise_conv2d_bwd_w_f32(
   const room = scratch + ((<usize>R * S) << 4);
   const apart: usize = (<usize>dilation) << 2;
   for (let c = lo; c < hi; c++) {
-    zero(scratch, room);
+    memory.fill(scratch, 0, room - scratch);
     for (let b: u32 = 0; b < B; b++) {
       const plane = b * C + c;
       const image = x + ((<usize>plane * H * W) << 2);
       for (let p: u32 = 0; p < P; p += ROWS) {
         const rows = min(P - p, ROWS);
-        lay(room, (rows - 1) * stride + (R - 1) * dilation + 1, pitch, image, H, W, 1, p * stride - pad, -pad);
+        lay(room, (rows - 1) * stride + (R - 1) * dilation + 1, pitch, image, H, W, 1, p * stride - pad, -pad, 0);
         const d = dy + ((<usize>(plane * P + p) * Q) << 2);
         for (let r: u32 = 0; r < R; r++) {
           for (let s: u32 = 0; s < S; s += 3) {

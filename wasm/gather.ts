@@ -1,4 +1,4 @@
-import { put1, put4 } from "./lib/accumulate";
+import { clear, put1, put4 } from "./lib/accumulate";
 import { ROWS, rowAt } from "./lib/row";
 
 // Rows picked by an index, and elements of each row; and their transposes.
@@ -32,12 +32,6 @@ export function gather_f32(
       q += 4;
     }
   }
-}
-
-/** What a sum starts from: beta times what is there. */
-function clear(first: usize, past: usize, beta: f32): void {
-  if (beta == 0) memory.fill(first, 0, past - first);
-  else if (beta != 1) for (let p = first; p < past; p += 4) store<f32>(p, beta * load<f32>(p));
 }
 
 /** Rows of y that one tile owns. */

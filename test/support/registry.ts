@@ -205,3 +205,16 @@ export function mismatch(
   }
   return undefined;
 }
+
+/** Cases that stand for the suite: the smallest, the largest, and `n` spread from first to last. */
+export function fewCases(suite: Suite, n = 8): Case[] {
+  const all = suite.cases();
+  const sizes = all.map((c) => {
+    const { dims } = resolveCase(suite.kernel.spec, c);
+    return Object.values(dims).reduce((a, b) => a * Math.max(1, b), 1);
+  });
+  const spread = Array.from({ length: n }, (_, i) => Math.round((i * (all.length - 1)) / (n - 1)));
+  const ends = [Math.min(...sizes), Math.max(...sizes)].map((size) => sizes.indexOf(size));
+  const chosen = new Set([...spread, ...ends]);
+  return all.filter((_, i) => chosen.has(i));
+}

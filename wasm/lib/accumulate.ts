@@ -14,6 +14,12 @@ export function put1(p: usize, v: f32, beta: f32): void {
   store<f32>(p, v);
 }
 
+/** What a sum starts from: beta times what is there. */
+export function clear(first: usize, past: usize, beta: f32): void {
+  if (beta == 0) memory.fill(first, 0, past - first);
+  else if (beta != 1) for (let p = first; p < past; p += 4) store<f32>(p, beta * load<f32>(p));
+}
+
 // The last one to three elements of a run, in the lower lanes of a vector: they go through the same
 // vector code as the others, so that an element's bits do not depend on where it lies.
 

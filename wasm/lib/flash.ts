@@ -1,4 +1,4 @@
-import { log4, madd } from "./math";
+import { log4, madd, tanh4 } from "./math";
 import { multiply, portion } from "./product";
 
 // Flash attention, transposed: lanes are queries. Up to 64 queries of one head walk over blocks of 64 keys.
@@ -100,6 +100,38 @@ export function visible(from: usize, past: usize, i0: u32, S: u32, T: u32, causa
   }
 }
 
+/** 1/√D where it is 0. */
+// @ts-ignore: decorator
+@inline
+export function scaleOf(scale: f32, D: u32): f32 {
+  return scale == 0 ? <f32>1 / sqrt<f32>(<f32>max(D, 1)) : scale;
+}
+
+/**
+ * What q·k is multiplied by to give scores in units of ln 2, or, where they are capped, what tanh takes;
+ * and what its result is multiplied by.
+ */
+// @ts-ignore: decorator
+@inline
+export function scoreFactor(scale: f32, D: u32, softcap: f32): f32 {
+  return softcap > 0 ? scaleOf(scale, D) / softcap : scaleOf(scale, D) * LOG2E;
+}
+
+/** s (n, 64) = most·tanh s, 8 lanes; `slope`, unless 0, gets the derivatives 1 − tanh² s, laid out alike. */
+export function softcap8(s: usize, n: u32, most: f32, slope: usize): void {
+  const factor = f32x4.splat(most);
+  const one = f32x4.splat(1);
+  const end = s + <usize>n * ROW;
+  for (; s < end; s += ROW) {
+    for (let half: usize = 0; half < 32; half += 16) {
+      const t = tanh4(v128.load(s + half));
+      v128.store(s + half, f32x4.mul(t, factor));
+      if (slope) v128.store(slope + half, f32x4.sub(one, f32x4.mul(t, t)));
+    }
+    if (slope) slope += ROW;
+  }
+}
+
 /** -Inf where key j0 + row is not among [from, past) of its lane; 4 lanes. */
 export function mask(s: usize, n: u32, j0: u32, from: usize, past: usize): void {
   const lo = v128.load(from);
@@ -186,11 +218,12 @@ export function greatest(p: usize, n: u32): u32 {
 
 /**
  * Rows [first, first + n) of o and lse, n <= 64, all of one head of k and v (T, D); the keys that each sees
- * stand at the start of scratch. bias (rows, T) comes round after its last row.
+ * stand at the start of scratch. bias (rows, T) comes round after its last row. Scores are capped at
+ * softcap, unless it is 0.
  */
 export function flash(
   scratch: usize, o: usize, lse: usize, q: usize, k: usize, v: usize, bias: usize,
-  first: u32, n: u32, D: u32, T: u32, biasRows: u32, scale: f32,
+  first: u32, n: u32, D: u32, T: u32, biasRows: u32, scale: f32, softcap: f32,
 ): void {
   const row = (<usize>D) << 2;
   const from = scratch + FROM;
@@ -201,7 +234,7 @@ export function flash(
   const qt = scratch + 68 * ROW;
   const ot = qt + ROW * D;
   const panels = (n + 7) / 8;
-  transpose(qt, q + <usize>first * row, row, n, D, scale * LOG2E);
+  transpose(qt, q + <usize>first * row, row, n, D, scoreFactor(scale, D, softcap));
   for (let i: usize = 0; i < ROW; i += 16) v128.store(m + i, f32x4.splat(-Infinity));
   memory.fill(l, 0, ROW);
   memory.fill(ot, 0, ROW * D);
@@ -215,6 +248,7 @@ export function flash(
       const keys = jb - ja;
       const kv = <usize>ja * row;
       product(s + at, ROW, keys, 1, k + kv, row, 4, qt + at, ROW, D, false);
+      if (softcap > 0) softcap8(s + at, keys, softcap * LOG2E, 0);
       if (bias) addBias(s + at, keys, bias + ((<usize>ja) << 2), first + p * 8, min(n - p * 8, 8), biasRows, T);
       if (ja < greatest(from + at, 8) || jb > least(past + at, 8)) {
         mask(s + at, keys, ja, from + at, past + at);
