@@ -182,12 +182,22 @@ export interface Vjp {
   readonly d: Readonly<Record<string, Tensor>>;
   readonly p: Params;
   readonly dims: Dims;
+  /** Whether a tape records this backward pass: the kernels it calls need VJPs, too. */
+  readonly again: boolean;
   /** Whether the gradient of this input is wanted. */
   needs(input: string): boolean;
   /** Gradient of `input` is the (only) output of `kernel(...inputs, params)`. */
   to(input: string, kernel: AnyKernel, inputs: Tensor[], params?: Params): void;
-  /** A kernel with several outputs: `into` maps each output to the input it is the gradient of. */
-  toAll(into: Record<string, string>, kernel: AnyKernel, inputs: Tensor[], params?: Params): void;
+  /**
+   * A kernel with several outputs: `into` maps each output to the input it is the gradient of. Returns
+   * the outputs that it does not map.
+   */
+  toAll(
+    into: Record<string, string>,
+    kernel: AnyKernel,
+    inputs: Tensor[],
+    params?: Params,
+  ): Record<string, Tensor>;
   /** Gradient of `input` is this tensor as it stands; `copy` is y = x, for when it must be added up. */
   pass(input: string, grad: Tensor, copy: AnyKernel): void;
 }

@@ -6,9 +6,12 @@ import { ROWS, rowAt, rowExp, rowMax } from "./lib/row";
 
 export function softmax_xent_f32(
   loss: usize, lse: usize, logits: usize, labels: usize,
-  R: u32, C: u32, lo: u32, hi: u32,
+  R: u32, C: u32, reduction: u32, lo: u32, hi: u32,
 ): void {
-  const end = min(hi * ROWS, R);
+  // A mean is one tile.
+  const mean = reduction == 1;
+  const end = mean ? R : min(hi * ROWS, R);
+  let total: f64 = 0;
   for (let r = lo * ROWS; r < end; r++) {
     const px = rowAt(logits, r, C);
     const m = rowMax(px, C);
@@ -16,13 +19,16 @@ export function softmax_xent_f32(
     const at = (<usize>r) << 2;
     const label = load<u32>(labels + at);
     store<f32>(lse + at, l);
-    store<f32>(loss + at, label < C ? l - load<f32>(px + ((<usize>label) << 2)) : NaN);
+    const own: f32 = label < C ? l - load<f32>(px + ((<usize>label) << 2)) : NaN;
+    if (mean) total += <f64>own;
+    else store<f32>(loss + at, own);
   }
+  if (mean) store<f32>(loss, <f32>(total / <f64>R));
 }
 
 export function softmax_xent_bwd_f32(
   dlogits: usize, dloss: usize, logits: usize, lse: usize, labels: usize,
-  R: u32, C: u32, beta: f32, lo: u32, hi: u32,
+  R: u32, C: u32, reduction: u32, beta: f32, lo: u32, hi: u32,
 ): void {
   const end = min(hi * ROWS, R);
   for (let r = lo * ROWS; r < end; r++) {
@@ -31,7 +37,8 @@ export function softmax_xent_bwd_f32(
     const po = rowAt(dlogits, r, C);
     const l = f32x4.splat(load<f32>(lse + at));
     const label = load<u32>(labels + at);
-    const d: f32 = label < C ? load<f32>(dloss + at) : NaN;
+    const given = reduction == 1 ? load<f32>(dloss) / <f32>R : load<f32>(dloss + at);
+    const d: f32 = label < C ? given : NaN;
     const vd = f32x4.splat(d);
     // The label's element is set last: e^… − 1 before the product keeps its digits.
     const hit = (<usize>label) << 2;
