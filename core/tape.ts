@@ -3,7 +3,7 @@ import { DiffError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
 import { Slab } from "./slab.ts";
 import { type TapeSink, tapes } from "./tape-state.ts";
-import { sameShape, scope, Tensor, tensorsIn, type Value } from "./tensor.ts";
+import { sameShape, scope, Tensor, tensorsIn, track, type Value } from "./tensor.ts";
 
 /**
  * Reverse mode. A tape is the list of calls in creation order; the backward pass is one loop over
@@ -368,7 +368,7 @@ export function hvp<P extends Parameters>(f: (p: P) => Tensor): (p: P, v: P) => 
 /** The same numbers, cut off from the tape. */
 export function stopGradient(x: Tensor): Tensor {
   x.assertLive("stopGradient");
-  return new Tensor(x.backend, x.shape, x.dtype, x.storage, x.byteOffset);
+  return track(new Tensor(x.backend, x.shape, x.dtype, x.storage, x.byteOffset));
 }
 
 /**
