@@ -623,6 +623,8 @@ export interface Suite {
   /** |got - ref| <= abs + rel * |ref|; a value looser than 1e-5 carries a reason. */
   readonly tol: { readonly rel: number; readonly abs: number; readonly why?: string };
   readonly fill?: Readonly<Record<string, Fill>>;
+  /** Inputs that a gradient may not be asked for. */
+  readonly fixed?: readonly string[];
   /** Why finite differences are not taken although there is a VJP (kinks, integer inputs). */
   readonly skipFiniteDifferences?: string;
 }
