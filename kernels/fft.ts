@@ -68,7 +68,6 @@ export const fft = /* @__PURE__ */ defineKernel({
       name: "workgroup",
       source,
       when: ({ N }) => N > 0 && 2 ** Math.round(Math.log2(N)) === N,
-      prefer: (_d, _p, { software }) => !software,
       grid: rowGrid,
     },
     // Passes of radix 4 and primes, at most 16 for N < 2^24, a thread a number of the result.

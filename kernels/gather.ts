@@ -170,7 +170,7 @@ export const scatter_add_last = /* @__PURE__ */ defineKernel({
       prefer: ({ K }) => K > FEW,
       ...further(...merges(21, mergeRows), ...sumRows),
     },
-    { source, consts: { LAST: 1 }, grid: ({ R, C }) => linear(R * C) },
+    { source, grid: ({ R, C }) => linear(R * C) },
   ],
   wasm: rowTiles,
 });

@@ -39,33 +39,33 @@ fn gather_last_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: 
   put(i, x[i / pgl.K * pgl.C + u32(c)], pgl.beta);
 }
 
-// scatter_add (V,D) from (N,D); scatter_add_last (R,C) from (R,K), LAST.
-struct PS { a: u32, b: u32, n: u32, size: u32, beta: f32 }
+// scatter_add: (V,D) from (N,D). Where LAST is 1, scatter_add_last has R, C and K in the same words.
+struct PS { V: u32, D: u32, N: u32, size: u32, beta: f32 }
 @group(0) @binding(3) var<uniform> ps: PS;
 // Width of the lists before an even and before an odd pass, then two lists of entries.
-@group(0) @binding(4) var<storage, read_write> scratch: array<u32>; // 2 + 2 (R,n)
+@group(0) @binding(4) var<storage, read_write> scratch: array<u32>; // 2 + 2 (N), 2 + 2 (R,K)
 
 const LAST = 0u;
 
-fn rows_of() -> u32 { return select(1u, ps.a, LAST == 1u); }
-fn places() -> u32 { return select(ps.a, ps.b, LAST == 1u); }
-fn columns() -> u32 { return select(ps.b, 1u, LAST == 1u); }
+fn rows_of() -> u32 { return select(1u, ps.V, LAST == 1u); }
+fn places() -> u32 { return select(ps.V, ps.D, LAST == 1u); }
+fn columns() -> u32 { return select(ps.D, 1u, LAST == 1u); }
 
 fn item(side: u32, at: u32) -> u32 {
-  return scratch[2u + side * rows_of() * ps.n + at];
+  return scratch[2u + side * rows_of() * ps.N + at];
 }
 fn put_item(side: u32, at: u32, v: u32) {
-  scratch[2u + side * rows_of() * ps.n + at] = v;
+  scratch[2u + side * rows_of() * ps.N + at] = v;
 }
 // Entries outside come last.
 fn item_key(row: u32, i: u32) -> u32 {
-  let v = index[row * ps.n + i];
+  let v = index[row * ps.N + i];
   return select(min(u32(v), places()), places(), v < 0);
 }
 
 fn sort_entries(t: u32) {
   if (t == 0u) { scratch[0] = BLOCK; }
-  sort_block(t, 0u, rows_of(), ps.n);
+  sort_block(t, 0u, rows_of(), ps.N);
 }
 
 @compute @workgroup_size(64)
@@ -83,7 +83,7 @@ fn scatter_merge_even(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) 
   let t = linear_index(w, g, l);
   let width = scratch[0];
   if (t == 0u) { scratch[1] = 2u * width; }
-  merge_pass(t, 0u, width, rows_of(), ps.n);
+  merge_pass(t, 0u, width, rows_of(), ps.N);
 }
 
 @compute @workgroup_size(64)
@@ -91,14 +91,14 @@ fn scatter_merge_odd(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   let t = linear_index(w, g, l);
   let width = scratch[1];
   if (t == 0u) { scratch[0] = 2u * width; }
-  merge_pass(t, 1u, width, rows_of(), ps.n);
+  merge_pass(t, 1u, width, rows_of(), ps.N);
 }
 
 // What no entry names: 0 or what was there. Eight elements a thread.
 @compute @workgroup_size(64)
 fn scatter_start(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let first = (w.y * g.x + w.x) * 512u + l;
-  for (var i = first; i < min(first + 512u, ps.a * ps.b); i += 64u) { put(i, 0.0, ps.beta); }
+  for (var i = first; i < min(first + 512u, ps.V * ps.D); i += 64u) { put(i, 0.0, ps.beta); }
 }
 
 // A thread an entry in sorted order and a column.
@@ -106,18 +106,18 @@ fn scatter_start(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: ve
 fn scatter_sum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let t = linear_index(w, g, l);
   let D = columns();
-  let row = t / max(1u, ps.n * D);
-  if (row >= rows_of() || ps.n * D == 0u) { return; }
-  let j = t / D % ps.n;
-  let o = row * ps.n;
-  let side = merge_levels(ps.n) & 1u;
+  let row = t / max(1u, ps.N * D);
+  if (row >= rows_of() || ps.N * D == 0u) { return; }
+  let j = t / D % ps.N;
+  let o = row * ps.N;
+  let side = merge_levels(ps.N) & 1u;
   let to = item_key(row, item(side, o + j));
   if (to >= places()) { return; }
   if (j > 0u) {
     if (item_key(row, item(side, o + j - 1u)) == to) { return; }
   }
   var s = 0.0;
-  for (var k = j; k < ps.n; k++) {
+  for (var k = j; k < ps.N; k++) {
     let i = item(side, o + k);
     if (item_key(row, i) != to) { break; }
     s += x[(o + i) * D + t % D];
@@ -126,24 +126,30 @@ fn scatter_sum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3
 }
 
 // Few entries: each element of y looks through all of them.
-fn scatter_few(t: u32) {
-  if (t >= ps.a * ps.b) { return; }
-  let D = columns();
-  let row = t / (places() * D);
-  let to = t / D % places();
+@compute @workgroup_size(64)
+fn scatter_add_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let t = linear_index(w, g, l);
+  if (t >= ps.V * ps.D) { return; }
+  let to = i32(t / ps.D);
   var s = 0.0;
-  for (var i = 0u; i < ps.n; i++) {
-    if (item_key(row, i) == to) { s += x[(row * ps.n + i) * D + t % D]; }
+  for (var i = 0u; i < ps.N; i++) {
+    if (index[i] == to) { s += x[i * ps.D + t % ps.D]; }
   }
   put(t, s, ps.beta);
 }
 
-@compute @workgroup_size(64)
-fn scatter_add_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  scatter_few(linear_index(w, g, l));
-}
+struct PSL { R: u32, C: u32, K: u32, size: u32, beta: f32 }
+@group(0) @binding(3) var<uniform> psl: PSL;
 
 @compute @workgroup_size(64)
 fn scatter_add_last_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  scatter_few(linear_index(w, g, l));
+  let t = linear_index(w, g, l);
+  if (t >= psl.R * psl.C) { return; }
+  let to = i32(t % psl.C);
+  let first = t / psl.C * psl.K;
+  var s = 0.0;
+  for (var i = first; i < first + psl.K; i++) {
+    if (index[i] == to) { s += x[i]; }
+  }
+  put(t, s, psl.beta);
 }
