@@ -138,11 +138,6 @@ const coldStart = (root: URL): Point => ({
       await matmul(a, a).read();
       console.log(performance.now() - start);
       process.exit();`;
-    const args = [...process.execArgv, "--input-type=module", "-e", program];
-    const once = async (): Promise<number> => {
-      const child = await promisify(execFile)(process.execPath, args, { cwd: fileURLToPath(root) });
-      return Number(child.stdout) / 1000;
-    };
     return {
       variant: "default",
       shape: "import, init, matmul 64",
@@ -153,7 +148,7 @@ const coldStart = (root: URL): Point => ({
         // a process is a sample: the usual number of them takes some seconds
         while (seconds.length < minSamples) {
           signal.throwIfAborted();
-          seconds.push(await once());
+          seconds.push((await inProcess(root, program)) / 1000);
         }
         return seconds.sort((a, b) => a - b);
       },
@@ -163,5 +158,75 @@ const coldStart = (root: URL): Point => ({
   },
 });
 
+/** Kernels whose first call on WebGPU is timed: the export and the case it is called with. */
+const FIRST: Readonly<Record<string, string>> = {
+  matmul: "{ B: [], M: 256, N: 256, A: [], K: 256, C: [] }",
+  softmax: "{ R: [1024], C: 1024 }",
+  layernorm: "{ R: [1024], C: 1024 }",
+  attention: "{ B: 1, H: 8, S: 256, D: 64, G: 8, T: 256 }",
+  conv2d: "{ B: 1, O: 64, P: 64, Q: 64, C: 64, H: 64, W: 64, I: 64, R: 3, S: 3 }",
+  adamw: "{ N: [1 << 20] }",
+};
+
+/**
+ * Seconds that a device which has compiled nothing takes to make a kernel ready, in a process of its own:
+ * what the first call costs over the later ones, which are the kernel's own row. `all at once` is all of
+ * them in one `prepare`.
+ */
+const firstCall = (root: URL, kernels: readonly string[]): Point => ({
+  kernel: "first_call",
+  source: "overhead",
+  lacks: (backend) =>
+    backend.name === "webgpu" ? undefined : `is about compiling WGSL, not about ${backend.name}`,
+  async prepare() {
+    const dist = new URL("dist/", root).href;
+    const cases = kernels.map(
+      (k) => `{ kernel: all.${k}, dims: ${FIRST[k]}, params: { pad: 1, lr: 1, t: 1 } }`,
+    );
+    const program = `
+      const { ensureAdapter } = await import("${dist}cli/software-adapter.js");
+      const { init } = await import("${dist}core/index.js");
+      const all = await import("${dist}kernels/index.js");
+      const { gpu } = await ensureAdapter();
+      const be = await init("webgpu", { webgpu: { gpu } });
+      const known = (c) => ({ ...c, params: Object.fromEntries(Object.entries(c.params).filter(([k]) => k in (c.kernel.spec.params ?? {}))) });
+      const cases = [${cases.join(", ")}].map(known);
+      const start = performance.now();
+      await be.prepare(cases);
+      console.log(performance.now() - start);
+      process.exit();`;
+    return {
+      variant: "default",
+      shape: kernels.length > 1 ? "all at once" : kernels[0],
+      cost: NOTHING,
+      memory: { footprint: 0, written: 0 },
+      time: async ({ signal }) => {
+        const seconds: number[] = [];
+        // a process is a sample, and most of it is compiling
+        for (let i = 0; i < 3; i++) {
+          signal.throwIfAborted();
+          seconds.push((await inProcess(root, program)) / 1000);
+        }
+        return seconds.sort((a, b) => a - b);
+      },
+      dispose() {},
+    } satisfies Subject;
+  },
+});
+
+/** What a program prints, in a process with this one's flags. */
+async function inProcess(root: URL, program: string): Promise<number> {
+  const args = [...process.execArgv, "--input-type=module", "-e", program];
+  const child = await promisify(execFile)(process.execPath, args, { cwd: fileURLToPath(root) });
+  return Number(child.stdout);
+}
+
 /** @param root the package's folder, whose dist/ a fresh process imports */
-export const overheads = (root: URL): Point[] => [eager, replayed, dispatchJoin, coldStart(root)];
+export const overheads = (root: URL): Point[] => [
+  eager,
+  replayed,
+  dispatchJoin,
+  coldStart(root),
+  ...Object.keys(FIRST).map((k) => firstCall(root, [k])),
+  firstCall(root, Object.keys(FIRST)),
+];

@@ -106,7 +106,7 @@ export interface WebgpuPass {
 export interface WebgpuVariant extends WebgpuPass {
   /** How, right of `__` in the symbol; the plain variant has none. */
   readonly name?: string;
-  /** Text of wgsl/<stem>.wgsl, or of wgsl/<stem>__<feature>.wgsl where it needs a feature. */
+  /** Text of wgsl/<stem>.wgsl, or of wgsl/<stem>__<how>.wgsl. */
   readonly source: string;
   /** Entry point; default `<kernel>_f32[__<name>]`. */
   readonly entry?: string;
@@ -121,7 +121,7 @@ export interface WebgpuVariant extends WebgpuPass {
   /** Bytes of a scratch buffer, bound after the uniform. */
   readonly scratch?: (d: Dims, p: Params) => number;
   /** Further passes over the same bindings, in order. */
-  readonly then?: readonly WebgpuPass[];
+  readonly further?: readonly WebgpuPass[];
 }
 
 export interface WasmSpec {

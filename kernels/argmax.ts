@@ -9,7 +9,6 @@ import {
 } from "../core/contract.ts";
 import source from "../wgsl/argmax.wgsl";
 import { exact, orderCases, orderFill } from "./lib/order.ts";
-import { further } from "./lib/passes.ts";
 import { rowTiles } from "./lib/rows.ts";
 
 const blocks = {
@@ -19,7 +18,7 @@ const blocks = {
   when: ({ R, C }: Dims) => R * Math.ceil(C / 256) < 16777216,
   grid: ({ R, C }: Dims) => linear(R * Math.ceil(C / 256)),
   scratch: ({ R, C }: Dims) => 8 * R * Math.ceil(C / 256),
-  ...further({ entry: "arg_first", grid: ({ R }) => linear(R) }),
+  further: [{ entry: "arg_first", grid: ({ R }: Dims) => linear(R) }],
 };
 const rows = { source, grid: ({ R }: Dims) => linear(R) };
 const check = ({ C }: Dims) => (C > 0 ? undefined : "x: C=0, an empty row has no such element");

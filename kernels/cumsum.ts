@@ -10,7 +10,6 @@ import {
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/cumsum.wgsl";
-import { further } from "./lib/passes.ts";
 import { rowTiles } from "./lib/rows.ts";
 
 /**
@@ -52,10 +51,10 @@ export const cumsum = /* @__PURE__ */ defineKernel({
       prefer: ({ R, C }) => C > 256 && R < 4096,
       grid: ({ R, C }) => linear(R * Math.ceil(C / 256)),
       scratch: ({ R, C }) => 4 * R * Math.ceil(C / 256),
-      ...further(
+      further: [
         { entry: "cumsum_offsets", grid: ({ R }) => linear(R) },
         { entry: "cumsum_within", grid: ({ R, C }) => linear(R * Math.ceil(C / 256)) },
-      ),
+      ],
     },
     { source, grid: ({ R }) => linear(R) },
   ],

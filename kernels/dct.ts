@@ -10,7 +10,6 @@ import {
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/dct.wgsl";
-import { further } from "./lib/passes.ts";
 
 /** Factor of frequency k. */
 const factor = (k: number, N: number, { ortho }: Params) =>
@@ -47,7 +46,7 @@ export const dct = /* @__PURE__ */ defineKernel({
       grid: ({ N }) => linear(4 * N),
       // cos of all multiples of a quarter of 1/N of a turn.
       scratch: ({ N }) => 16 * N,
-      ...further({ entry: "dct_rows", grid: ({ R, N }) => linear(R * N) }),
+      further: [{ entry: "dct_rows", grid: ({ R, N }) => linear(R * N) }],
     },
   ],
   wasm: { tiles: ({ R }) => R, scratch: ({ N }) => 32 * N },

@@ -12,7 +12,6 @@ import {
   type WebgpuPass,
 } from "../core/contract.ts";
 import source from "../wgsl/fft.wgsl";
-import { further } from "./lib/passes.ts";
 import { rowGrid } from "./lib/rows.ts";
 import { scale } from "./unary.ts";
 
@@ -77,7 +76,7 @@ export const fft = /* @__PURE__ */ defineKernel({
       when: ({ R, N }) => R * N < 16777216,
       grid: () => linear(1),
       scratch: ({ R, N }) => 8 * R * N + 32,
-      ...further(...Array.from({ length: 16 }, (_, k) => turns[k % 2])),
+      further: [...Array.from({ length: 16 }, (_, k) => turns[k % 2])],
     },
     { source, grid: ({ R, N }) => linear(R * N) },
   ],

@@ -15,7 +15,6 @@ import {
 } from "../core/contract.ts";
 import source from "../wgsl/gather.wgsl";
 import { mergeSteps, merges } from "./lib/merge.ts";
-import { further } from "./lib/passes.ts";
 import { rowTiles } from "./lib/rows.ts";
 
 /**
@@ -95,14 +94,14 @@ export const scatter_add = /* @__PURE__ */ defineKernel({
       ...sortAll,
       when: ({ N }) => N <= 4096,
       prefer: ({ N }) => N > FEW,
-      ...further(...merges(9, mergeAll), ...sumAll),
+      further: [...merges(9, mergeAll), ...sumAll],
     },
     {
       ...sorted,
       ...sortAll,
       when: ({ N }) => N < 16777216,
       prefer: ({ N }) => N > FEW,
-      ...further(...merges(21, mergeAll), ...sumAll),
+      further: [...merges(21, mergeAll), ...sumAll],
     },
     { source, grid: ({ V, D }) => linear(V * D) },
   ],
@@ -161,14 +160,14 @@ export const scatter_add_last = /* @__PURE__ */ defineKernel({
       ...sortRows,
       when: ({ R, K }) => K <= 4096 && R * K < 16777216,
       prefer: ({ K }) => K > FEW,
-      ...further(...merges(9, mergeRows), ...sumRows),
+      further: [...merges(9, mergeRows), ...sumRows],
     },
     {
       ...sorted,
       ...sortRows,
       when: ({ R, K }) => R * K < 16777216,
       prefer: ({ K }) => K > FEW,
-      ...further(...merges(21, mergeRows), ...sumRows),
+      further: [...merges(21, mergeRows), ...sumRows],
     },
     { source, grid: ({ R, C }) => linear(R * C) },
   ],

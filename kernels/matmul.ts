@@ -20,7 +20,6 @@ import source from "../wgsl/matmul.wgsl";
 import subgroups from "../wgsl/matmul__subgroups.wgsl";
 import vectors from "../wgsl/matmul__vec4.wgsl";
 import { activation, activations, beforeActivation } from "./lib/activation.ts";
-import { further } from "./lib/passes.ts";
 import { hasSlopeFromOutput, matmul_bwd_params } from "./matmul_bwd_params.ts";
 import { sum_leading } from "./reduce.ts";
 
@@ -161,7 +160,7 @@ export const matmul = /* @__PURE__ */ defineKernel({
       grid: ({ B, M, N, K }) =>
         linear(B * Math.ceil(M / 64) * Math.ceil(N / 64) * Math.min(Math.ceil(K / 512), 32), 1),
       scratch: ({ B, M, N, K }) => 4 * B * M * N * Math.min(Math.ceil(K / 512), 32),
-      ...further({ entry: "matmul_f32__split_sum", grid: ({ B, M, N }) => linear(B * M * N) }),
+      further: [{ entry: "matmul_f32__split_sum", grid: ({ B, M, N }) => linear(B * M * N) }],
       when: ({ K }) => K > 0,
       prefer: ({ B, M, N, K }, _p, c) =>
         !c.software && K >= 2048 && B * Math.ceil(M / 64) * Math.ceil(N / 64) <= 32,

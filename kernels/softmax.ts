@@ -9,7 +9,6 @@ import {
   type WebgpuVariant,
 } from "../core/contract.ts";
 import source from "../wgsl/softmax.wgsl";
-import { further } from "./lib/passes.ts";
 import { fewLongRows, rowGrid, rowTiles, sliceBytes, sliceGrid, threadRows } from "./lib/rows.ts";
 
 const webgpu = [{ source, grid: rowGrid }];
@@ -23,7 +22,10 @@ const split = (put: string): WebgpuVariant[] => [
     prefer: fewLongRows,
     grid: sliceGrid,
     scratch: sliceBytes,
-    ...further({ entry: "softmax_split_total", grid: rowGrid }, { entry: put, grid: sliceGrid }),
+    further: [
+      { entry: "softmax_split_total", grid: rowGrid },
+      { entry: put, grid: sliceGrid },
+    ],
   },
   ...rows,
 ];

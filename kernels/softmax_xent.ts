@@ -14,7 +14,6 @@ import {
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/softmax_xent.wgsl";
-import { further } from "./lib/passes.ts";
 import {
   fewLongRows,
   rowGrid,
@@ -88,7 +87,7 @@ export const softmax_xent = /* @__PURE__ */ defineKernel({
       source,
       grid: rowGrid,
       scratch: ({ R }) => 4 * Math.max(1, R),
-      ...further({ entry: "softmax_xent_f32__mean_of_rows", grid: () => [1] }),
+      further: [{ entry: "softmax_xent_f32__mean_of_rows", grid: () => [1] }],
       when: (_d, { reduction }) => reduction === "mean",
     },
     {
@@ -98,7 +97,7 @@ export const softmax_xent = /* @__PURE__ */ defineKernel({
       prefer: fewLongRows,
       grid: sliceGrid,
       scratch: sliceBytes,
-      ...further({ entry: "softmax_xent_split_total", grid: rowGrid }),
+      further: [{ entry: "softmax_xent_split_total", grid: rowGrid }],
     },
     {
       ...threadRows(source),

@@ -3,7 +3,6 @@ import source from "../wgsl/sort.wgsl";
 import { scatter_add_last } from "./gather.ts";
 import { mergeSteps, merges } from "./lib/merge.ts";
 import { exact, order, orderCases, orderFill, steps } from "./lib/order.ts";
-import { further } from "./lib/passes.ts";
 
 const merge = mergeSteps("sort", ({ R, C }) => linear(R * Math.ceil(C / 16)));
 
@@ -38,23 +37,26 @@ export const sort = /* @__PURE__ */ defineKernel({
       prefer: (_d, _p, { software }) => !software,
       grid: ({ R, C }) => linear(R * Math.ceil(C / 1024), 1),
       scratch: ({ R, C }) => 4 * R * C + 8,
-      ...further(...merges(15, merge), {
-        entry: "sort_take",
-        grid: ({ R, C }) => linear(R * C),
-      }),
+      further: [
+        ...merges(15, merge),
+        {
+          entry: "sort_take",
+          grid: ({ R, C }) => linear(R * C),
+        },
+      ],
     },
     {
       source,
       when: ({ C }) => C <= 2048,
       grid: ({ R, C }) => linear(R * Math.ceil(C / 8)),
       scratch: ({ R, C }) => 4 * R * C + 8,
-      ...further(...merges(8, merge), { entry: "sort_take", grid: ({ R, C }) => linear(R * C) }),
+      further: [...merges(8, merge), { entry: "sort_take", grid: ({ R, C }) => linear(R * C) }],
     },
     {
       source,
       grid: ({ R, C }) => linear(R * Math.ceil(C / 8)),
       scratch: ({ R, C }) => 4 * R * C + 8,
-      ...further(...merges(22, merge), { entry: "sort_take", grid: ({ R, C }) => linear(R * C) }),
+      further: [...merges(22, merge), { entry: "sort_take", grid: ({ R, C }) => linear(R * C) }],
     },
   ],
   // Two lists of 8 bytes an element, and how often each byte of a key occurs.

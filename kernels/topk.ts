@@ -11,7 +11,6 @@ import source from "../wgsl/topk.wgsl";
 import { scatter_add_last } from "./gather.ts";
 import { mergeSteps, merges } from "./lib/merge.ts";
 import { exact, order, orderCases, orderFill, steps } from "./lib/order.ts";
-import { further } from "./lib/passes.ts";
 
 const merge = mergeSteps("topk", ({ R, C }) => linear(R * Math.ceil(C / 16)));
 const count: WebgpuPass = {
@@ -58,22 +57,25 @@ export const topk = /* @__PURE__ */ defineKernel({
       prefer: ({ K }) => K > 1024,
       grid: ({ R, C }) => linear(R * Math.ceil(C / 8)),
       scratch: ({ R, C }) => 8 * R * C + 8,
-      ...further(...merges(21, merge), {
-        entry: "topk_take_sorted",
-        grid: ({ R, K }) => linear(R * K),
-      }),
+      further: [
+        ...merges(21, merge),
+        {
+          entry: "topk_take_sorted",
+          grid: ({ R, K }) => linear(R * K),
+        },
+      ],
     },
     {
       source,
       grid: ({ R }) => linear(R * 260),
       scratch: ({ R, C }) => 4 * R * (260 + Math.ceil(C / 256)),
-      ...further(
+      further: [
         ...[count, pick, count, pick, count, pick, count, pick],
         { entry: "topk_tally", grid: ({ R, C }) => linear(R * Math.ceil(C / 256)) },
         { entry: "topk_collect", grid: ({ R, C }) => linear(R * Math.ceil(C / 256)) },
         { entry: "topk_rank", grid: ({ R, K }) => linear(R * K) },
         { entry: "topk_take", grid: ({ R, K }) => linear(R * K) },
-      ),
+      ],
     },
   ],
   wasm: { tiles: ({ R }) => R, scratch: ({ K }) => 8 * K },

@@ -31,7 +31,7 @@ describe("kernels", () => {
   test("a stem has a contract, a wasm file and a WGSL file", () => {
     const contracts = stems("kernels", ".ts");
     expect(contracts.length).toBeGreaterThan(10);
-    // <stem>__<feature>.wgsl holds what does not compile without the feature
+    // <stem>__<how>.wgsl: what does not compile without a feature, or binds vectors throughout
     const shaders = stems("wgsl", ".wgsl");
     expect(shaders.filter((s) => !s.includes("__"))).toEqual(contracts);
     for (const s of shaders) expect(contracts).toContain(s.split("__")[0]);
@@ -138,7 +138,7 @@ describe("wgsl", () => {
     const entries = kernels.flatMap((k) =>
       (k.spec.webgpu ?? []).flatMap((v) => [
         entryOf(k.spec, v),
-        ...(v.then ?? []).map((pass) => pass.entry),
+        ...(v.further ?? []).map((pass) => pass.entry),
       ]),
     );
     const found = stems("wgsl", ".wgsl").flatMap((s) =>

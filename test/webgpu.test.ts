@@ -356,8 +356,7 @@ const twice = defineKernel({
     consts: { BY: by },
     when: (_d: unknown, p: Params) => p.by === by,
     scratch: ({ N }: Record<string, number>) => 4 * N,
-    // biome-ignore lint/suspicious/noThenProperty: a list of passes
-    then: [shared],
+    further: [shared],
   })),
 });
 

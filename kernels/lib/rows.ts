@@ -6,7 +6,6 @@ import {
   linear,
   type WebgpuVariant,
 } from "../../core/contract.ts";
-import { further } from "./passes.ts";
 
 // What the kernels over the rows of (R,C) share: how their work is cut, and the shapes they are tested at.
 
@@ -52,7 +51,7 @@ export const splitColumns = (
   prefer: ({ R }, _p, c) => !c.software && R >= 256,
   grid: ({ R, C }) => linear(C * Math.ceil(R / 64)),
   scratch,
-  ...further({ entry: sum, grid: columnGrid }),
+  further: [{ entry: sum, grid: columnGrid }],
 });
 export const columnTiles = { tiles: ({ C }: Dims) => Math.ceil(C / 64) };
 
