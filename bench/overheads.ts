@@ -158,14 +158,15 @@ const coldStart = (root: URL): Point => ({
   },
 });
 
-/** Kernels whose first call on WebGPU is timed: the export and the case it is called with. */
+/** Kernels whose first call on WebGPU is timed, with the shapes and params of that call. */
 const FIRST: Readonly<Record<string, string>> = {
-  matmul: "{ B: [], M: 256, N: 256, A: [], K: 256, C: [] }",
-  softmax: "{ R: [1024], C: 1024 }",
-  layernorm: "{ R: [1024], C: 1024 }",
-  attention: "{ B: 1, H: 8, S: 256, D: 64, G: 8, T: 256 }",
-  conv2d: "{ B: 1, O: 64, P: 64, Q: 64, C: 64, H: 64, W: 64, I: 64, R: 3, S: 3 }",
-  adamw: "{ N: [1 << 20] }",
+  matmul: "shapes: { a: [256, 256], b: [256, 256] }",
+  softmax: "shapes: { x: [1024, 1024] }",
+  layernorm: "shapes: { x: [1024, 1024], weight: [1024], bias: [1024] }",
+  attention: "shapes: { q: [1, 8, 256, 64], k: [1, 8, 256, 64], v: [1, 8, 256, 64] }",
+  conv2d: "shapes: { x: [1, 64, 64, 64], w: [64, 64, 3, 3] }, params: { pad: 1 }",
+  adamw:
+    "shapes: { p: [1 << 20], m: [1 << 20], v: [1 << 20], g: [1 << 20] }, params: { lr: 1, t: 1 }",
 };
 
 /**
@@ -180,19 +181,15 @@ const firstCall = (root: URL, kernels: readonly string[]): Point => ({
     backend.name === "webgpu" ? undefined : `is about compiling WGSL, not about ${backend.name}`,
   async prepare() {
     const dist = new URL("dist/", root).href;
-    const cases = kernels.map(
-      (k) => `{ kernel: all.${k}, dims: ${FIRST[k]}, params: { pad: 1, lr: 1, t: 1 } }`,
-    );
+    const calls = kernels.map((k) => `{ kernel: all.${k}, ${FIRST[k]} }`).join(", ");
     const program = `
       const { ensureAdapter } = await import("${dist}cli/software-adapter.js");
       const { init } = await import("${dist}core/index.js");
       const all = await import("${dist}kernels/index.js");
       const { gpu } = await ensureAdapter();
       const be = await init("webgpu", { webgpu: { gpu } });
-      const known = (c) => ({ ...c, params: Object.fromEntries(Object.entries(c.params).filter(([k]) => k in (c.kernel.spec.params ?? {}))) });
-      const cases = [${cases.join(", ")}].map(known);
       const start = performance.now();
-      await be.prepare(cases);
+      await be.prepare([${calls}]);
       console.log(performance.now() - start);
       process.exit();`;
     return {

@@ -4,7 +4,7 @@ import { MemoryError, ShapeError, ValueError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
 import { type Dims, expected, match, parseShape, type Runs, tuple } from "./shape-text.ts";
 import { recordOnTapes } from "./tape-state.ts";
-import { type Dtype, sizeOf, Tensor, type TypedArray, track } from "./tensor.ts";
+import { type Dtype, type Shape, sizeOf, Tensor, type TypedArray, track } from "./tensor.ts";
 import type { Capabilities } from "./webgpu-variant.ts";
 
 /** Decoded params: numbers, and for a choice its string. */
@@ -652,6 +652,33 @@ export function grid(
   for (const [k, values] of Object.entries(axes))
     all = all.flatMap((c) => values.map((v) => ({ ...c, [k]: v })));
   return all.map((dims) => ({ dims }));
+}
+
+/** Extents and params of a call from the shapes of its inputs, without the tensors. */
+export function bindShapes(
+  spec: Spec,
+  shapes: Readonly<Record<string, Shape>>,
+  options: Params,
+): { dims: Dims; params: Params } {
+  const { params } = decodeParams(spec, options);
+  const dims: Dims = {};
+  const runs: Runs = {};
+  for (const a of spec.args) {
+    const shape = shapes[a.name];
+    if (!shape || a.role === "out" || a.role === "acc") continue;
+    const text = shapeText(a, params);
+    if (!match(text, shape, dims, runs)) {
+      throw new ShapeError(
+        "shape",
+        `${a.name}: expected ${expected(text, dims, runs)}, got ${tuple(shape)}`,
+        spec.name,
+      );
+    }
+  }
+  spec.derive?.(dims, runs, params, (why) => {
+    throw new ShapeError("shape", why, spec.name);
+  });
+  return { dims, params };
 }
 
 /** Extents, runs and params of a case, for those who build its tensors. */
