@@ -1,7 +1,7 @@
 // Charts in the manner of BLIS: rate over size, and the top edge is the roof.
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import type { BenchRow } from "./rows.ts";
+import { type BenchRow, samePlace } from "./rows.ts";
 
 export interface Chart {
   readonly name: string;
@@ -10,8 +10,8 @@ export interface Chart {
 }
 
 /** Legible on white, which the charts bring along. */
-const COLOURS = ["#4269d0", "#ff725c", "#3ca951", "#a463f2", "#9c6b4e", "#efb118"];
-const PEER = "#9498a0";
+export const COLOURS = ["#4269d0", "#ff725c", "#3ca951", "#a463f2", "#9c6b4e", "#efb118"];
+export const PEER = "#9498a0";
 const DASHES = ["none", "6 3", "2 3", "8 3 2 3", "1 3"];
 
 interface Line {
@@ -31,8 +31,10 @@ const extents = (shape: string): Record<string, number> =>
 export function charts(rows: readonly BenchRow[]): Chart[] {
   const settings = new Map<string, BenchRow[]>();
   for (const row of rows) {
-    if (row.source !== "series") continue;
-    const key = `${row.kernel}|${row.backend}|${row.node}|${row.threads}`;
+    if (row.source !== "series" || row.browser !== undefined) continue;
+    const key = [row.kernel, row.backend, row.node, row.threads, row.adapter, row.software].join(
+      "|",
+    );
     settings.set(key, [...(settings.get(key) ?? []), row]);
   }
   return [...settings.values()].flatMap((series) => chart(series, rows) ?? []);
@@ -59,13 +61,19 @@ function chart(series: readonly BenchRow[], all: readonly BenchRow[]): Chart | u
       r.kernel === (unit === "gflops" ? "roof_flops" : "roof_memory") &&
       r.backend === backend &&
       r.node === node &&
-      r.threads === threads,
+      r.threads === threads &&
+      samePlace(r, series[0]),
   );
   const roof = Math.max(...roofs.map((r) => r[unit]));
   if (!Number.isFinite(roof)) return undefined;
 
   const drawn = all.filter(
-    (r) => r.kernel === kernel && shapes.has(r.shape) && r.node === node && r.backend !== "ref",
+    (r) =>
+      r.kernel === kernel &&
+      shapes.has(r.shape) &&
+      r.node === node &&
+      r.backend !== "ref" &&
+      samePlace(r, series[0]),
   );
   const lines = new Map<string, Line>();
   for (const r of drawn) {
@@ -82,9 +90,14 @@ function chart(series: readonly BenchRow[], all: readonly BenchRow[]): Chart | u
   }
   const ordered = [...lines.values()];
   for (const line of ordered) line.points.sort((a, b) => a.x - b.x);
-  const title = `${kernel}, Node ${node}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  const { adapter, software } = series[0];
+  const kind = software ? "software" : "hardware";
+  const on = adapter
+    ? `${adapter} (${kind})`
+    : `${threads} ${threads === 1 ? "thread" : "threads"}`;
+  const title = `${kernel}, Node ${node}, ${on}`;
   return {
-    name: `${kernel}-node${Number.parseInt(node, 10)}-${threads}`,
+    name: `${kernel}-node${Number.parseInt(node, 10)}-${adapter ? `webgpu-${kind}` : threads}`,
     title,
     svg: draw(ordered, title, axis, unit === "gflops" ? "GFLOP/s" : "GB/s", roof),
   };

@@ -138,11 +138,6 @@ const coldStart = (root: URL): Point => ({
       await matmul(a, a).read();
       console.log(performance.now() - start);
       process.exit();`;
-    const args = [...process.execArgv, "--input-type=module", "-e", program];
-    const once = async (): Promise<number> => {
-      const child = await promisify(execFile)(process.execPath, args, { cwd: fileURLToPath(root) });
-      return Number(child.stdout) / 1000;
-    };
     return {
       variant: "default",
       shape: "import, init, matmul 64",
@@ -153,7 +148,7 @@ const coldStart = (root: URL): Point => ({
         // a process is a sample: the usual number of them takes some seconds
         while (seconds.length < minSamples) {
           signal.throwIfAborted();
-          seconds.push(await once());
+          seconds.push((await inProcess(root, program)) / 1000);
         }
         return seconds.sort((a, b) => a - b);
       },
@@ -163,5 +158,72 @@ const coldStart = (root: URL): Point => ({
   },
 });
 
+/** Kernels whose first call on WebGPU is timed, with the shapes and params of that call. */
+const FIRST: Readonly<Record<string, string>> = {
+  matmul: "shapes: { a: [256, 256], b: [256, 256] }",
+  softmax: "shapes: { x: [1024, 1024] }",
+  layernorm: "shapes: { x: [1024, 1024], weight: [1024], bias: [1024] }",
+  attention: "shapes: { q: [1, 8, 256, 64], k: [1, 8, 256, 64], v: [1, 8, 256, 64] }",
+  conv2d: "shapes: { x: [1, 64, 64, 64], w: [64, 64, 3, 3] }, params: { pad: 1 }",
+  adamw:
+    "shapes: { p: [1 << 20], m: [1 << 20], v: [1 << 20], g: [1 << 20] }, params: { lr: 1, t: 1 }",
+};
+
+/**
+ * Seconds that a device which has compiled nothing takes to make a kernel ready, in a process of its own:
+ * what the first call costs over the later ones, which are the kernel's own row. `all at once` is all of
+ * them in one `prepare`.
+ */
+const firstCall = (root: URL, kernels: readonly string[]): Point => ({
+  kernel: "first_call",
+  source: "overhead",
+  lacks: (backend) =>
+    backend.name === "webgpu" ? undefined : `is about compiling WGSL, not about ${backend.name}`,
+  async prepare() {
+    const dist = new URL("dist/", root).href;
+    const calls = kernels.map((k) => `{ kernel: all.${k}, ${FIRST[k]} }`).join(", ");
+    const program = `
+      const { ensureAdapter } = await import("${dist}cli/software-adapter.js");
+      const { init } = await import("${dist}core/index.js");
+      const all = await import("${dist}kernels/index.js");
+      const { gpu } = await ensureAdapter();
+      const be = await init("webgpu", { webgpu: { gpu } });
+      const start = performance.now();
+      await be.prepare([${calls}]);
+      console.log(performance.now() - start);
+      process.exit();`;
+    return {
+      variant: "default",
+      shape: kernels.length > 1 ? "all at once" : kernels[0],
+      cost: NOTHING,
+      memory: { footprint: 0, written: 0 },
+      time: async ({ signal }) => {
+        const seconds: number[] = [];
+        // a process is a sample, and most of it is compiling
+        for (let i = 0; i < 3; i++) {
+          signal.throwIfAborted();
+          seconds.push((await inProcess(root, program)) / 1000);
+        }
+        return seconds.sort((a, b) => a - b);
+      },
+      dispose() {},
+    } satisfies Subject;
+  },
+});
+
+/** What a program prints, in a process with this one's flags. */
+async function inProcess(root: URL, program: string): Promise<number> {
+  const args = [...process.execArgv, "--input-type=module", "-e", program];
+  const child = await promisify(execFile)(process.execPath, args, { cwd: fileURLToPath(root) });
+  return Number(child.stdout);
+}
+
 /** @param root the package's folder, whose dist/ a fresh process imports */
-export const overheads = (root: URL): Point[] => [eager, replayed, dispatchJoin, coldStart(root)];
+export const overheads = (root: URL): Point[] => [
+  eager,
+  replayed,
+  dispatchJoin,
+  coldStart(root),
+  ...Object.keys(FIRST).map((k) => firstCall(root, [k])),
+  firstCall(root, Object.keys(FIRST)),
+];

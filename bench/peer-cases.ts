@@ -122,3 +122,11 @@ export function peerCases(suites: readonly Suite[]): PeerCase[] {
   });
   return [...kernels, ...steps];
 }
+
+/** What is compared on WebGPU, by name. */
+const GPU_CASES = [
+  ...["matmul 256", "matmul 512", "matmul 1024", "softmax 1024", "layernorm 1024", "conv 3x3"],
+  ...["attention 1024", "attention 1024 backward"],
+];
+export const gpuCases = (suites: readonly Suite[]): PeerCase[] =>
+  peerCases(suites).filter((c) => GPU_CASES.includes(c.name));

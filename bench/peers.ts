@@ -9,8 +9,9 @@ import type { Backend } from "../core/backend.ts";
 import type { PeerCase, Problem } from "./peer-cases.ts";
 import type { By } from "./rows.ts";
 import type { Watch } from "./run.ts";
-import { type Measured, measured } from "./subject.ts";
+import { type Facts, type Measured, measured } from "./subject.ts";
 import type { TimerOptions } from "./timer.ts";
+import { sampled } from "./uniform.ts";
 
 /** Adapters by the name of the peer. Torch is measured where a Python has it. */
 const PEERS = {
@@ -23,8 +24,9 @@ const PEERS = {
 };
 
 const ROUNDS = 5;
-/** Outputs looked at before a peer is timed, and how far they may be off. */
-const CHECKED = 64;
+/** Milliseconds of rounds after which two of them are enough. */
+const LONG_ROUNDS = 40_000;
+/** How far a peer's outputs may be off. */
 const TOLERANCE = { rel: 1e-3, abs: 1e-3 };
 
 /** The command that makes `--peers` possible, or undefined when it already is. */
@@ -37,20 +39,25 @@ export const hasPeers = (root: URL): boolean =>
   existsSync(new URL("bench/peers/package.json", root));
 
 /** What an adapter says of itself when it is up. */
-interface Hello {
-  readonly build: string;
-  readonly backend: string;
-  readonly native: boolean;
-  readonly threads: number;
+export type Hello = Omit<By, "peer" | "copies" | "why">;
+
+/** A library that answers requests, see bench/peers/handler.mjs. */
+export interface Peer {
+  readonly name: string;
+  hello(): Promise<Hello>;
+  ask<T>(request: object): Promise<T>;
+  end(): void;
 }
 
-interface Prepared {
+/** An answer to `prepare`. */
+export interface Prepared {
   readonly values: readonly number[];
+  readonly indices: readonly number[];
   readonly copies: boolean;
 }
 
 /** An adapter in a process of its own: JSON lines to its stdin, answers one by one from its stdout. */
-class Peer {
+class PeerProcess implements Peer {
   readonly name: string;
   readonly #child: ChildProcess;
   readonly #answers: AsyncIterator<string>;
@@ -95,8 +102,8 @@ class Peer {
 async function start(name: keyof typeof PEERS, root: URL, threads: number): Promise<Peer> {
   const adapter = fileURLToPath(new URL(`bench/peers/${PEERS[name]}`, root));
   const peer = adapter.endsWith(".py")
-    ? new Peer(name, await pythonWithTorch(), [adapter, String(threads)])
-    : new Peer(name, process.execPath, [...process.execArgv, adapter, String(threads)]);
+    ? new PeerProcess(name, await pythonWithTorch(), [adapter, String(threads)])
+    : new PeerProcess(name, process.execPath, [...process.execArgv, adapter, String(threads)]);
   try {
     await peer.hello();
     return peer;
@@ -155,88 +162,131 @@ export async function comparePeers(
         watch.skipped(name, (error as Error).message);
       }
     }
-    const found: Comparison[] = [];
-    for (const [i, c] of cases.entries()) {
-      watch.progress(`peers: ${c.name}`, i, cases.length);
-      found.push(...(await oneCase(backend, c, peers, options, watch)));
-    }
-    watch.progress("peers", cases.length, cases.length);
-    return found;
+    const own = (c: PeerCase) => ownHere(backend, c, options);
+    const all = await inRounds(own, cases, peers, { ...options, rounds: ROUNDS }, watch);
+    return all.filter(({ by }) => by?.why === undefined);
   } finally {
     watch.signal.removeEventListener("abort", end);
     end();
   }
 }
 
-async function oneCase(
-  backend: Backend,
-  c: PeerCase,
+/** tilegrad's own side of a case: in this process, or in a page as its peers are. */
+export interface Own {
+  readonly facts: Facts;
+  /** Outputs to check peers against, and where they are. */
+  readonly checked: Pick<Prepared, "values" | "indices">;
+  time(round: Round): Promise<readonly number[]>;
+  dispose(): unknown;
+}
+
+/** How long a turn of one library is. */
+type Round = Pick<TimerOptions, "minSamples" | "maxSeconds">;
+
+async function ownHere(backend: Backend, c: PeerCase, { signal }: TimerOptions): Promise<Own> {
+  const subject = await c.point.prepare(backend);
+  const output = await subject.output?.();
+  if (!output) throw new Error(`${c.name}: has no output to check peers against`);
+  const indices = sampled(output.length);
+  return {
+    facts: subject,
+    checked: { indices, values: indices.map((i) => output[i]) },
+    time: (round) => subject.time({ ...round, signal }),
+    dispose: () => subject.dispose(),
+  };
+}
+
+/** Every case, tilegrad and its peers in turns. */
+export async function inRounds(
+  own: (c: PeerCase) => Promise<Own>,
+  cases: readonly PeerCase[],
   peers: readonly Peer[],
-  options: TimerOptions,
+  options: Round & { readonly rounds: number },
   watch: Watch,
 ): Promise<Comparison[]> {
-  let subject: Awaited<ReturnType<typeof c.point.prepare>>;
-  try {
-    subject = await c.point.prepare(backend);
-  } catch (error) {
-    watch.skipped(c.name, (error as Error).message);
-    return [];
-  }
-  try {
-    const ours = await subject.output?.();
-    if (!ours) throw new Error(`${c.name}: has no output to check peers against`);
-    const able: { peer: Peer; copies: boolean; seconds: number[] }[] = [];
-    for (const peer of peers) {
+  const found: Comparison[] = [];
+  for (const [i, c] of cases.entries()) {
+    watch.progress(`peers: ${c.name}`, i, cases.length);
+    try {
+      const ours = await own(c);
       try {
-        const copies = await prepared(peer, c.problem, ours);
-        able.push({ peer, copies, seconds: [] });
-      } catch (error) {
-        watch.signal.throwIfAborted();
-        watch.skipped(`${peer.name}: ${c.name}`, (error as Error).message);
+        found.push(...(await oneCase(ours, c, peers, options, watch)));
+      } finally {
+        await ours.dispose();
       }
+    } catch (error) {
+      watch.signal.throwIfAborted();
+      watch.skipped(c.name, (error as Error).message);
     }
-    const own: number[] = [];
-    const round = {
-      minSamples: Math.ceil(options.minSamples / ROUNDS),
-      maxSeconds: options.maxSeconds / ROUNDS,
-    };
-    for (let i = 0; i < ROUNDS; i++) {
-      own.push(...(await subject.time({ ...round, signal: options.signal })));
-      for (const { peer, seconds } of able) {
-        const answer = await peer.ask<{ seconds: number[] }>({ do: "time", ...round });
-        seconds.push(...answer.seconds);
-      }
-    }
-    const result: Comparison[] = [{ m: measured(c.point, subject, own.sort(ascending)) }];
-    for (const { peer, copies, seconds } of able) {
-      await peer.ask({ do: "dispose" });
-      const { build, backend, native, threads } = await peer.hello();
-      result.push({
-        m: { ...measured(c.point, subject, seconds.sort(ascending)), variant: "default" },
-        by: { peer: peer.name, build, backend, native, threads, copies },
-      });
-    }
-    return result;
-  } finally {
-    subject.dispose();
   }
+  watch.progress("peers", cases.length, cases.length);
+  return found;
+}
+
+async function oneCase(
+  ours: Own,
+  c: PeerCase,
+  peers: readonly Peer[],
+  { rounds, minSamples, maxSeconds }: Round & { readonly rounds: number },
+  watch: Watch,
+): Promise<Comparison[]> {
+  const able: { peer: Peer; copies: boolean; seconds: number[] }[] = [];
+  const unable: Comparison[] = [];
+  const tell = async (peer: Peer, error: unknown) => {
+    watch.signal.throwIfAborted();
+    const why = (error as Error).message;
+    watch.skipped(`${peer.name}: ${c.name}`, why);
+    unable.push({
+      m: measured(c.point, { ...ours.facts, variant: "default" }, []),
+      by: { ...(await peer.hello()), peer: peer.name, copies: false, why },
+    });
+  };
+  for (const peer of peers) {
+    try {
+      able.push({ peer, copies: await prepared(peer, c.problem, ours), seconds: [] });
+    } catch (error) {
+      await tell(peer, error);
+    }
+  }
+  const own: number[] = [];
+  const round = { minSamples: Math.ceil(minSamples / rounds), maxSeconds: maxSeconds / rounds };
+  const start = performance.now();
+  for (let i = 0; i < rounds; i++) {
+    if (i >= 2 && performance.now() - start > LONG_ROUNDS) break;
+    own.push(...(await ours.time(round)));
+    for (const one of [...able]) {
+      try {
+        const answer = await one.peer.ask<{ seconds: number[] }>({ do: "time", ...round });
+        one.seconds.push(...answer.seconds);
+      } catch (error) {
+        await tell(one.peer, error);
+        able.splice(able.indexOf(one), 1);
+      }
+    }
+  }
+  const result: Comparison[] = [{ m: measured(c.point, ours.facts, own.sort(ascending)) }];
+  for (const { peer, copies, seconds } of able) {
+    await peer.ask({ do: "dispose" });
+    result.push({
+      m: { ...measured(c.point, ours.facts, seconds.sort(ascending)), variant: "default" },
+      by: { ...(await peer.hello()), peer: peer.name, copies },
+    });
+  }
+  return [...result, ...unable];
 }
 
 const ascending = (a: number, b: number): number => a - b;
 
 /** Has the peer compute the case once and compares; whether it copies at every call. */
-async function prepared(peer: Peer, problem: Problem, ours: ArrayLike<number>): Promise<boolean> {
-  const stride = Math.max(1, Math.floor(ours.length / CHECKED));
-  const indices: number[] = [];
-  // not the same column of every row: a stride that divides the width would look at nothing else
-  for (let i = 0; i < ours.length; i += stride) {
-    indices.push(Math.min(ours.length - 1, i + (indices.length % Math.min(stride, 61))));
-  }
+async function prepared(peer: Peer, problem: Problem, { checked }: Own): Promise<boolean> {
+  const { indices } = checked;
   const { values, copies } = await peer.ask<Prepared>({ do: "prepare", problem, indices });
   indices.forEach((at, i) => {
-    const off = Math.abs(values[i] - ours[at]);
-    if (!(off <= TOLERANCE.abs + TOLERANCE.rel * Math.abs(ours[at]))) {
-      throw new Error(`computes something else: [${at}] is ${values[i]}, ours ${ours[at]}`);
+    const off = Math.abs(values[i] - checked.values[i]);
+    if (!(off <= TOLERANCE.abs + TOLERANCE.rel * Math.abs(checked.values[i]))) {
+      throw new Error(
+        `computes something else: [${at}] is ${values[i]}, ours ${checked.values[i]}`,
+      );
     }
   });
   return copies;

@@ -2,6 +2,8 @@
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Chart, charts } from "./charts.ts";
+import { markdown } from "./markdown.ts";
+import { pageSections } from "./page-report.ts";
 import { type BenchRow, rowKey } from "./rows.ts";
 import { loadRows, type Machine } from "./store.ts";
 import { targets } from "./targets.ts";
@@ -14,6 +16,7 @@ npm run bench -- --save --threads 2
 npm run bench -- --save --build simd                 # where the default is relaxed
 npm run bench -- --save --peers                      # beside other libraries
 npm run bench -- --save --peers --threads 2
+npm run bench -- --save --peers --backend webgpu     # on WebGPU, in headless Chromiums
 npm run bench:report                                 # this page, from what was saved
 \`\`\``;
 
@@ -27,11 +30,14 @@ export async function writeReport(folder: string, machines: readonly Machine[]):
   for (const machine of machines) {
     const rows = latest(await loadRows(folder, machine.name));
     const pictures = charts(rows);
-    for (const { name, svg } of pictures) {
+    const pages = pageSections(machine.name, rows);
+    const all = [...pictures, ...pages.map((p) => p.chart)];
+    for (const { name, svg } of all) {
       await writeFile(join(drawn, `${machine.name}-${name}.svg`), svg);
     }
-    count += pictures.length;
-    parts.push(machineSection(machine, rows, pictures));
+    count += all.length;
+    const sections = pages.map((p) => p.text);
+    parts.push(machineSection(machine, rows, pictures, sections));
   }
   const file = join(folder, "REPORT.md");
   await writeFile(file, page(parts));
@@ -70,28 +76,24 @@ export function machineSection(
   machine: Machine,
   rows: readonly BenchRow[],
   pictures: readonly Chart[],
+  pages: readonly string[],
 ): string {
+  const here = rows.filter((r) => r.browser === undefined);
   const unique = (of: (r: BenchRow) => string) => [...new Set(rows.map(of))].sort().join(", ");
-  const judged = verdicts(rows, targets);
+  const judged = verdicts(here, targets);
   const met = judged.filter((v) => v.met).length;
   return [
     `## ${machine.cpu}, ${machine.platform}`,
     `${machine.cores} cores, ${(machine.memory / 2 ** 30).toFixed(1)} GiB. Node ${unique((r) => r.node)}. Commits ${unique((r) => r.commit)}. Rows: [${machine.name}.jsonl](results/${machine.name}.jsonl).`,
-    roofTable(rows),
+    roofTable(here),
     ...pictures.map((c) => `![${c.title}](charts/${machine.name}-${c.name}.svg)`),
     `### Targets: ${met} of ${judged.length} met`,
     targetTable(judged),
+    ...pages,
     "### All rows",
-    rowTable(rows),
+    rowTable(here),
   ].join("\n\n");
 }
-
-const cell = (v: string | number): string => String(v).replaceAll("|", "\\|");
-const markdown = (
-  head: readonly string[],
-  rows: readonly (readonly (string | number)[])[],
-): string =>
-  [head, head.map(() => "---"), ...rows].map((r) => `| ${r.map(cell).join(" | ")} |`).join("\n");
 
 const setting = (r: BenchRow): string =>
   [`Node ${Number.parseInt(r.node, 10)}`, r.build, r.threads > 1 ? `${r.threads} threads` : ""]

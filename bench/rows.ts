@@ -30,6 +30,13 @@ export interface BenchRow {
   readonly roof_pct: number;
   /** What else was counted: heap bytes of a call, size of a .wasm file. */
   readonly bytes?: number;
+  /** Why a peer has no time; the numbers are 0 then. */
+  readonly why?: string;
+  /** On WebGPU: the adapter, and whether it is one that computes on the CPU. */
+  readonly adapter?: string;
+  readonly software?: boolean;
+  /** Name and version of the browser, where it ran in a page. */
+  readonly browser?: string;
   readonly machine: string;
   readonly node: string;
   readonly commit: string;
@@ -40,6 +47,9 @@ export interface Setting {
   readonly backend: string;
   readonly build: string;
   readonly threads: number;
+  readonly adapter?: string;
+  readonly software?: boolean;
+  readonly browser?: string;
   readonly machine: string;
   readonly node: string;
   readonly commit: string;
@@ -53,6 +63,11 @@ export interface By {
   readonly threads: number;
   readonly native: boolean;
   readonly copies: boolean;
+  /** Why it did not measure. */
+  readonly why?: string;
+  readonly adapter?: string;
+  readonly software?: boolean;
+  readonly browser?: string;
 }
 
 /** The build without its threads, which a row has in a column of their own. */
@@ -61,6 +76,7 @@ export const buildName = (build: string): string =>
 
 export function toRow(m: Measured, setting: Setting, roof: Roof, by?: By): BenchRow {
   const { flops, bytes } = m.cost;
+  if (by?.why !== undefined) return unmeasured(m, setting, by, by.why);
   const median = percentile(m.seconds, 50);
   const share = Math.max(
     flops / median / roof.flopsPerSecond,
@@ -86,10 +102,20 @@ export function toRow(m: Measured, setting: Setting, roof: Roof, by?: By): Bench
     gbps: round(bytes / median / 1e9),
     roof_pct: round(100 * share),
     ...(m.bytes === undefined ? {} : { bytes: m.bytes }),
+    ...place(by ?? setting),
     machine: setting.machine,
     node: setting.node,
     commit: setting.commit,
   };
+}
+
+function unmeasured(m: Measured, setting: Setting, by: By, why: string): BenchRow {
+  const { peer, backend, build, threads, native } = by;
+  const { kernel, variant, shape, source } = m;
+  const { machine, node, commit } = setting;
+  const zeros = { samples: 0, p10_us: 0, p50_us: 0, p90_us: 0, gflops: 0, gbps: 0, roof_pct: 0 };
+  const what = { kernel, variant, backend, build, shape, source, threads, peer, native };
+  return { ...what, ...zeros, why, ...place(by), machine, node, commit };
 }
 
 /** The roofs as rows, so that a chart drawn later has the roof of the very run. */
@@ -106,10 +132,24 @@ export function roofRows(roof: Roof, setting: Setting): BenchRow[] {
   ];
 }
 
+/** Where on WebGPU it ran; rows that differ in it are never held against each other. */
+const place = ({
+  adapter,
+  software,
+  browser,
+}: Pick<BenchRow, "adapter" | "software" | "browser">) => ({
+  ...(adapter === undefined ? {} : { adapter }),
+  ...(software === undefined ? {} : { software }),
+  ...(browser === undefined ? {} : { browser }),
+});
+export const samePlace = (a: BenchRow, b: BenchRow): boolean =>
+  a.adapter === b.adapter && a.software === b.software && a.browser === b.browser;
+
 /** Rows with one key measure the same thing, at whatever commit. */
 export const rowKey = (r: BenchRow): string =>
-  [r.machine, r.node, r.peer, r.backend, r.build, r.threads, r.kernel, r.variant, r.shape].join(
-    "|",
-  );
+  [
+    ...[r.machine, r.node, r.peer, r.backend, r.build, r.threads, r.kernel, r.variant, r.shape],
+    ...Object.values(place(r)),
+  ].join("|");
 
 export const round = (v: number): number => Number(v.toPrecision(4));

@@ -1,5 +1,5 @@
 // What the bench can time: a kernel at a shape, a whole training step, an overhead.
-import type { Backend } from "../core/backend.ts";
+import type { Backend, Plan } from "../core/backend.ts";
 import {
   type AnyKernel,
   type Call,
@@ -32,6 +32,8 @@ export interface Subject {
   readonly memory: Memory;
   /** Seconds a call, ascending. */
   time(o: TimerOptions): Promise<number[]>;
+  /** What `time` times, for those who time it otherwise. */
+  replay?(): Pick<Plan, "run" | "dispose">;
   /** What is counted besides time; read after timing. */
   bytes?(): number;
   /** The first output, which others are checked against. */
@@ -74,7 +76,10 @@ export async function measure(
   }
 }
 
-export function measured(point: Point, subject: Subject, seconds: readonly number[]): Measured {
+/** What is known of a point besides its time. */
+export type Facts = Pick<Subject, "variant" | "shape" | "cost" | "memory" | "bytes">;
+
+export function measured(point: Point, subject: Facts, seconds: readonly number[]): Measured {
   const { kernel, source } = point;
   const { variant, shape, cost, memory } = subject;
   const bytes = subject.bytes?.();
@@ -173,6 +178,7 @@ function subjectOf(backend: Backend, given: (Tensor | undefined)[], call: Call):
     cost: call.spec.cost(call.dims, call.params),
     memory: memoryOf(call),
     time: (o) => time(call, backend, o),
+    replay: () => backend.plan([call]),
     output: () => (call.tensors[0] as Tensor).read(),
     dispose: () => {
       for (const t of tensors) t.dispose();

@@ -1,5 +1,5 @@
 // Targets against rows: which are met, by how much the others are missed.
-import type { BenchRow } from "./rows.ts";
+import { type BenchRow, samePlace } from "./rows.ts";
 import type { Aim, Target } from "./targets.ts";
 
 export interface Verdict {
@@ -37,13 +37,17 @@ function concerns(t: Target, row: BenchRow): boolean {
 
 /** What a peer did at the same point: on as many threads, or on its one where it has no more. */
 export function peerTwin(row: BenchRow, peer: string, rows: Rows): BenchRow | undefined {
-  const its = rows.filter((r) => r.peer === peer && r.node === row.node);
+  const its = rows.filter((r) => r.peer === peer && r.node === row.node && samePlace(r, row));
   const threads = its.some((r) => r.threads > 1) ? row.threads : 1;
   return its.find((r) => r.kernel === row.kernel && r.shape === row.shape && r.threads === threads);
 }
 
 const sameSetting = (a: BenchRow, b: BenchRow): boolean =>
-  a.peer === b.peer && a.backend === b.backend && a.build === b.build && a.node === b.node;
+  a.peer === b.peer &&
+  a.backend === b.backend &&
+  a.build === b.build &&
+  a.node === b.node &&
+  samePlace(a, b);
 
 /** The verdict on one row, or undefined where the row to hold it against is missing. */
 function judge(row: BenchRow, target: Target, rows: Rows): Verdict | undefined {

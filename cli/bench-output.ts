@@ -13,6 +13,11 @@ export function roofLine({ flopsPerSecond, bandwidth }: Roof): string {
   return `roofs: ${giga(flopsPerSecond)} GFLOP/s; GB/s by working set ${steps.join(", ")}`;
 }
 
+const byWhom = ({ peer, copies, why }: BenchRow): string => {
+  if (why !== undefined) return `${peer}: ${why}`;
+  return copies ? `${peer} (copies)` : peer;
+};
+
 export function rowsTable(rows: readonly BenchRow[]): string {
   const peers = rows.some((r) => r.peer !== "tilegrad");
   const head = [
@@ -29,10 +34,14 @@ export function rowsTable(rows: readonly BenchRow[]): string {
   const cells = rows.map((r) => [
     r.variant === "default" ? r.kernel : `${r.kernel}__${r.variant}`,
     r.shape,
-    ...[r.p10_us, r.p50_us, r.p90_us, r.gflops, r.gbps].map(formatNumber),
-    r.roof_pct.toFixed(1),
+    ...(r.why === undefined
+      ? [
+          ...[r.p10_us, r.p50_us, r.p90_us, r.gflops, r.gbps].map(formatNumber),
+          r.roof_pct.toFixed(1),
+        ]
+      : ["", "", "", "", "", ""]),
     r.bytes === undefined ? "" : String(r.bytes),
-    ...(peers ? [r.copies ? `${r.peer} (copies)` : r.peer] : []),
+    ...(peers ? [byWhom(r)] : []),
   ]);
   const right = [2, 3, 4, 5, 6, 7, 8];
   return textTable(peers ? [...head, "by"] : head, cells, { right, flexible: [1] });

@@ -1,6 +1,8 @@
 import { loadavg } from "node:os";
 import { defineCommand } from "citty";
 import type { Change } from "../bench/compare.ts";
+import type { PeerCase } from "../bench/peer-cases.ts";
+import type { Comparison } from "../bench/peers.ts";
 import type { Roof } from "../bench/roof.ts";
 import type { BenchRow, Setting } from "../bench/rows.ts";
 import type { Watch } from "../bench/run.ts";
@@ -9,6 +11,7 @@ import type { Backend, BackendName } from "../core/backend.ts";
 import type { Suite } from "../core/contract.ts";
 import { init } from "../core/index.ts";
 import { WasmBackend } from "../core/wasm.ts";
+import { WebgpuBackend } from "../core/webgpu.ts";
 import { integer } from "./args.ts";
 import { BACKENDS, findAdapter, openBackend } from "./backends.ts";
 import { changesTable, explainTable, roofLine, rowsTable } from "./bench-output.ts";
@@ -98,15 +101,11 @@ export const bench = defineCommand({
       explained || args.peers ? [] : await pointsFor(args.filter, quick, before ? undefined : seed);
 
     const progress = openProgress();
-    using backend = await open(args.backend as BackendName, args.build, threads);
     const [load] = loadavg();
     if (load > 0.5) {
       progress.note(
         `Load average ${load.toFixed(1)}: something else runs here, and times tell of it.`,
       );
-    }
-    if (backend.name === "webgpu" && (await findAdapter()).software) {
-      progress.note("This is a software adapter: good for correctness, its times say little.");
     }
     const { buildName, roofRows } = await import("../bench/rows.ts");
     const { runBench, possible, sampling } = await import("../bench/run.ts");
@@ -120,35 +119,18 @@ export const bench = defineCommand({
         progress.note(`${what}: ${why}`);
       },
     };
-    const setting: Setting = {
-      backend: backend.name,
-      build: buildName(backend.build),
+    const run = {
       threads,
       machine: here.name,
       node: process.versions.node,
       commit: await commit(),
     };
     const options = sampling(quick, interrupt.signal);
+    const tellOfSoftware = () =>
+      progress.note("This is a software adapter: good for correctness, its times say little.");
 
-    const work = async () => {
-      if (explained) {
-        const { explain } = await import("../bench/explain.ts");
-        const parts = await explain(backend, suites, explained, options, watch);
-        return () => console.log(args.json ? JSON.stringify(parts, null, 2) : explainTable(parts));
-      }
-      const feasible = possible(points, backend, watch);
-      const { roof, ...found } = await runBench(backend, feasible, setting, options, watch);
-      const rows = args.peers
-        ? await peerRows(backend, args.filter, roof, setting, options, watch)
-        : found.rows;
-      let told: Change[] | undefined;
-      if (before) {
-        const { changes, direction } = await import("../bench/compare.ts");
-        // What looks off is looked at again before anything is said about it.
-        const moved = found.points.filter((_, i) => direction(found.rows[i], before) !== 0);
-        const again = await runBench(backend, moved, setting, options, watch, roof);
-        told = changes(before, found.rows, again.rows);
-      }
+    /** Saves what was measured; what is left is to print it. */
+    const done = async (setting: Setting, roof: Roof, rows: BenchRow[], told?: Change[]) => {
       if (args.save) {
         const { saveRows } = await import("../bench/store.ts");
         const file = await saveRows(args.out, here, [...roofRows(roof, setting), ...rows]);
@@ -161,7 +143,9 @@ export const bench = defineCommand({
           console.log(JSON.stringify({ roof, seed, rows, skipped, ...changed }, null, 2));
           return;
         }
-        console.log(`${backend.name} ${backend.build}, Node ${setting.node}, ${setting.commit}`);
+        const { backend, build, browser, node } = setting;
+        const where = [`${backend} ${build}`, ...(browser ? [browser] : []), `Node ${node}`];
+        console.log(`${where.join(", ")}, ${setting.commit}`);
         console.log(`${here.cpu} (${here.cores} cores), ${here.platform}`);
         console.log(roofLine(roof));
         console.log(rowsTable(rows));
@@ -170,6 +154,41 @@ export const bench = defineCommand({
         }
         if (told) console.log(changesTable(told, args.compare ?? ""));
       };
+    };
+
+    const work = async () => {
+      if (args.peers && args.backend === "webgpu") {
+        const { own, roof, found } = await inPages(args.filter, quick, options, watch);
+        if (own.software) tellOfSoftware();
+        const setting = { ...run, ...own };
+        return done(setting, roof, await toRows(found, setting, roof));
+      }
+      using backend = await open(args.backend as BackendName, args.build, threads);
+      const setting = { ...run, ...(await settingOf(backend)), build: buildName(backend.build) };
+      if (setting.software) tellOfSoftware();
+      if (explained) {
+        const { explain } = await import("../bench/explain.ts");
+        const parts = await explain(backend, suites, explained, options, watch);
+        return () => console.log(args.json ? JSON.stringify(parts, null, 2) : explainTable(parts));
+      }
+      const feasible = possible(points, backend, watch);
+      const { roof, ...found } = await runBench(backend, feasible, setting, options, watch);
+      if (args.peers) {
+        const { peerCases } = await import("../bench/peer-cases.ts");
+        const { comparePeers } = await import("../bench/peers.ts");
+        const cases = filtered(peerCases(suites), args.filter);
+        const all = await comparePeers(backend, cases, packageRoot, threads, options, watch);
+        return done(setting, roof, await toRows(all, setting, roof));
+      }
+      let told: Change[] | undefined;
+      if (before) {
+        const { changes, direction } = await import("../bench/compare.ts");
+        // What looks off is looked at again before anything is said about it.
+        const moved = found.points.filter((_, i) => direction(found.rows[i], before) !== 0);
+        const again = await runBench(backend, moved, setting, options, watch, roof);
+        told = changes(before, found.rows, again.rows);
+      }
+      return done(setting, roof, [...found.rows], told);
     };
     const print = await work().catch((error) => {
       if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
@@ -231,25 +250,37 @@ async function saved(
   );
 }
 
-async function peerRows(
-  backend: Backend,
-  filter: string,
-  roof: Roof,
-  setting: Setting,
-  options: TimerOptions,
-  watch: Watch,
-): Promise<BenchRow[]> {
-  const { peerCases } = await import("../bench/peer-cases.ts");
-  const { comparePeers } = await import("../bench/peers.ts");
-  const { toRow } = await import("../bench/rows.ts");
+/** Backend and, on WebGPU, adapter. */
+async function settingOf(backend: Backend) {
+  if (!(backend instanceof WebgpuBackend)) return { backend: backend.name };
+  const { software, description } = await findAdapter();
+  return { backend: backend.name, adapter: description, software };
+}
+
+function filtered(cases: readonly PeerCase[], filter: string): PeerCase[] {
   const fits = globs(filter);
-  const cases = peerCases(suites).filter((c) => fits(c.point.kernel));
-  if (cases.length === 0) {
-    const names = [...new Set(peerCases(suites).map((c) => c.point.kernel))].join(", ");
-    throw new UsageError(`--filter: peers are compared on ${names}; '${filter}' fits none of them`);
-  }
-  const found = await comparePeers(backend, cases, packageRoot, setting.threads, options, watch);
+  const chosen = cases.filter((c) => fits(c.point.kernel));
+  if (chosen.length > 0) return chosen;
+  const names = [...new Set(cases.map((c) => c.point.kernel))].join(", ");
+  throw new UsageError(`--filter: peers are compared on ${names}; '${filter}' fits none of them`);
+}
+
+async function toRows(
+  found: readonly Comparison[],
+  setting: Setting,
+  roof: Roof,
+): Promise<BenchRow[]> {
+  const { toRow } = await import("../bench/rows.ts");
   return found.map(({ m, by }) => toRow(m, setting, roof, by));
+}
+
+async function inPages(filter: string, quick: boolean, options: TimerOptions, watch: Watch) {
+  const { gpuCases } = await import("../bench/peer-cases.ts");
+  const { comparePages } = await import("../bench/peer-pages.ts");
+  const { openPeerPage } = await import("./peer-page.ts");
+  const rounds = quick ? 3 : 5;
+  const cases = filtered(gpuCases(suites), filter);
+  return comparePages(openPeerPage, cases, { ...options, rounds }, watch);
 }
 
 async function report(folder: string): Promise<void> {

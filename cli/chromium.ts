@@ -8,11 +8,11 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { delimiter, dirname, extname, join, normalize, sep } from "node:path";
+import { delimiter, dirname, extname, join } from "node:path";
 import { promisify } from "node:util";
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { CHROMIUM_PACKAGE, unpackChromium } from "./chromium-package.ts";
 
 const REMEDY =
@@ -61,24 +61,82 @@ async function libraries(path: string): Promise<NodeJS.ProcessEnv> {
   }
 }
 
+/** A page with one module script, in a browser of its own. */
+export interface ChromiumPage {
+  /** Name and version of the browser. */
+  readonly browser: string;
+  /** Calls the function that the script has put into the global scope. */
+  call(argument: unknown): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+/**
+ * Runs `script` in a page on localhost, a secure context, isolated so that memory can be shared. Its
+ * address is /core/page.js, which is where files of `folders`, by path prefix, are seen from. It is
+ * ready when it has set `globalThis[name]`.
+ * @throws Error where no browser starts, or with what goes wrong in the page
+ */
+export async function openPage(
+  script: string,
+  folders: Readonly<Record<string, string>>,
+  name: string,
+): Promise<ChromiumPage> {
+  const site = await serve(script, folders);
+  let browser: Browser;
+  try {
+    browser = await launchChromium();
+  } catch (error) {
+    site.close();
+    throw error;
+  }
+  const close = async () => {
+    site.close();
+    await browser.close();
+  };
+  try {
+    const page = await browser.newPage();
+    const failed = new Promise<never>((_, reject) => {
+      page.on("pageerror", reject);
+      page.on("crash", () => reject(new Error("the page crashed")));
+    });
+    failed.catch(() => {});
+    await page.goto(site.url);
+    const isSet = (n: string) => n in globalThis;
+    await Promise.race([failed, page.waitForFunction(isSet, name, { timeout: 60_000 })]);
+    const inPage = ([n, argument]: readonly [string, unknown]) =>
+      (globalThis as unknown as Record<string, (a: unknown) => unknown>)[n](argument);
+    return {
+      browser: `Chromium ${browser.version()}`,
+      call: (argument) => Promise.race([failed, page.evaluate(inPage, [name, argument] as const)]),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
 const TYPES: Record<string, string> = {
   "": "text/html",
   ".js": "text/javascript",
-  ".wasm": "application/wasm",
   ".mjs": "text/javascript",
+  ".wasm": "application/wasm",
 };
 
-/** Files for pages: `texts` by path, then what lies in one of the folders, by path prefix. */
-export interface Site {
-  readonly texts: Readonly<Record<string, string>>;
-  readonly folders: Readonly<Record<string, string>>;
-}
-
-/** A site on localhost, where pages are secure contexts, isolated so that memory can be shared. */
-export async function serveSite(site: Site): Promise<{ url: string; close(): void }> {
-  const server: Server = createServer(async (request, response) => {
-    const path = decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname);
-    const body = await find(site, path);
+async function serve(script: string, folders: Readonly<Record<string, string>>) {
+  const find = async (path: string): Promise<string | Buffer | undefined> => {
+    if (path === "/") return `<!doctype html><script type="module" src="/core/page.js"></script>`;
+    if (path === "/core/page.js") return script;
+    for (const [prefix, folder] of Object.entries(folders)) {
+      if (!path.startsWith(prefix)) continue;
+      // a URL has no `..` left in it
+      return readFile(join(folder, path.slice(prefix.length))).catch(() => undefined);
+    }
+    return undefined;
+  };
+  const server = createServer(async (request, response) => {
+    const path = new URL(request.url ?? "/", "http://localhost").pathname;
+    const body = await find(path);
     response.writeHead(body === undefined ? 404 : 200, {
       "content-type": TYPES[extname(path)] ?? "application/octet-stream",
       "cross-origin-opener-policy": "same-origin",
@@ -87,36 +145,11 @@ export async function serveSite(site: Site): Promise<{ url: string; close(): voi
     response.end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}/`,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     close() {
       server.close();
       server.closeAllConnections();
     },
   };
-}
-
-async function find({ texts, folders }: Site, path: string): Promise<string | Buffer | undefined> {
-  if (Object.hasOwn(texts, path)) return texts[path];
-  for (const [prefix, folder] of Object.entries(folders)) {
-    if (!path.startsWith(prefix)) continue;
-    const file = normalize(join(folder, path.slice(prefix.length)));
-    if (!file.startsWith(normalize(folder + sep))) return undefined;
-    return readFile(file).catch(() => undefined);
-  }
-  return undefined;
-}
-
-/** A page that has run the module `script` of the site; what goes wrong in it goes to `complain`. */
-export async function openPage(
-  browser: Browser,
-  url: string,
-  complain: (message: string) => void,
-): Promise<Page> {
-  const page = await browser.newPage();
-  page.on("pageerror", (error) => complain(error.message));
-  page.on("crash", () => complain("the page crashed"));
-  await page.goto(url);
-  return page;
 }

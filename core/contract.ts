@@ -4,7 +4,7 @@ import { MemoryError, ShapeError, ValueError } from "./errors.ts";
 import { Scalar } from "./scalar.ts";
 import { type Dims, expected, match, parseShape, type Runs, tuple } from "./shape-text.ts";
 import { recordOnTapes } from "./tape-state.ts";
-import { type Dtype, sizeOf, Tensor, type TypedArray, track } from "./tensor.ts";
+import { type Dtype, type Shape, sizeOf, Tensor, type TypedArray, track } from "./tensor.ts";
 import type { Capabilities } from "./webgpu-variant.ts";
 
 /** Decoded params: numbers, and for a choice its string. */
@@ -106,7 +106,7 @@ export interface WebgpuPass {
 export interface WebgpuVariant extends WebgpuPass {
   /** How, right of `__` in the symbol; the plain variant has none. */
   readonly name?: string;
-  /** Text of wgsl/<stem>.wgsl, or of wgsl/<stem>__<feature>.wgsl where it needs a feature. */
+  /** Text of wgsl/<stem>.wgsl, or of wgsl/<stem>__<how>.wgsl. */
   readonly source: string;
   /** Entry point; default `<kernel>_f32[__<name>]`. */
   readonly entry?: string;
@@ -121,7 +121,7 @@ export interface WebgpuVariant extends WebgpuPass {
   /** Bytes of a scratch buffer, bound after the uniform. */
   readonly scratch?: (d: Dims, p: Params) => number;
   /** Further passes over the same bindings, in order. */
-  readonly then?: readonly WebgpuPass[];
+  readonly further?: readonly WebgpuPass[];
 }
 
 export interface WasmSpec {
@@ -182,12 +182,22 @@ export interface Vjp {
   readonly d: Readonly<Record<string, Tensor>>;
   readonly p: Params;
   readonly dims: Dims;
+  /** Whether a tape records this backward pass: the kernels it calls need VJPs, too. */
+  readonly again: boolean;
   /** Whether the gradient of this input is wanted. */
   needs(input: string): boolean;
   /** Gradient of `input` is the (only) output of `kernel(...inputs, params)`. */
   to(input: string, kernel: AnyKernel, inputs: Tensor[], params?: Params): void;
-  /** A kernel with several outputs: `into` maps each output to the input it is the gradient of. */
-  toAll(into: Record<string, string>, kernel: AnyKernel, inputs: Tensor[], params?: Params): void;
+  /**
+   * A kernel with several outputs: `into` maps each output to the input it is the gradient of. Returns
+   * the outputs that it does not map.
+   */
+  toAll(
+    into: Record<string, string>,
+    kernel: AnyKernel,
+    inputs: Tensor[],
+    params?: Params,
+  ): Record<string, Tensor>;
   /** Gradient of `input` is this tensor as it stands; `copy` is y = x, for when it must be added up. */
   pass(input: string, grad: Tensor, copy: AnyKernel): void;
 }
@@ -613,6 +623,8 @@ export interface Suite {
   /** |got - ref| <= abs + rel * |ref|; a value looser than 1e-5 carries a reason. */
   readonly tol: { readonly rel: number; readonly abs: number; readonly why?: string };
   readonly fill?: Readonly<Record<string, Fill>>;
+  /** Inputs that a gradient may not be asked for. */
+  readonly fixed?: readonly string[];
   /** Why finite differences are not taken although there is a VJP (kinks, integer inputs). */
   readonly skipFiniteDifferences?: string;
 }
@@ -620,26 +632,31 @@ export interface Suite {
 export const isSuite = (x: unknown): x is Suite =>
   typeof x === "object" && x !== null && isKernel((x as Partial<Suite>).kernel) && "cases" in x;
 
-/** Sizes that sit on the edges of a tile of n: 1, n-1, n, n+1, and a prime past 2n. */
-export const edges = (n: number): number[] =>
-  [...new Set([1, n - 1, n, n + 1, nextPrime(2 * n)])].filter((v) => v > 0);
-
-function nextPrime(n: number): number {
-  for (let p = n + 1; ; p++) {
-    let prime = p > 1;
-    for (let q = 2; q * q <= p; q++) if (p % q === 0) prime = false;
-    if (prime) return p;
+/** Extents and params of a call from the shapes of its inputs, without the tensors. */
+export function bindShapes(
+  spec: Spec,
+  shapes: Readonly<Record<string, Shape>>,
+  options: Params,
+): { dims: Dims; params: Params } {
+  const { params } = decodeParams(spec, options);
+  const dims: Dims = {};
+  const runs: Runs = {};
+  for (const a of spec.args) {
+    const shape = shapes[a.name];
+    if (!shape || a.role === "out" || a.role === "acc") continue;
+    const text = shapeText(a, params);
+    if (!match(text, shape, dims, runs)) {
+      throw new ShapeError(
+        "shape",
+        `${a.name}: expected ${expected(text, dims, runs)}, got ${tuple(shape)}`,
+        spec.name,
+      );
+    }
   }
-}
-
-/** All combinations of the listed extents. */
-export function grid(
-  axes: Readonly<Record<string, readonly (number | readonly number[])[]>>,
-): Case[] {
-  let all: Record<string, number | readonly number[]>[] = [{}];
-  for (const [k, values] of Object.entries(axes))
-    all = all.flatMap((c) => values.map((v) => ({ ...c, [k]: v })));
-  return all.map((dims) => ({ dims }));
+  spec.derive?.(dims, runs, params, (why) => {
+    throw new ShapeError("shape", why, spec.name);
+  });
+  return { dims, params };
 }
 
 /** Extents, runs and params of a case, for those who build its tensors. */
@@ -660,4 +677,5 @@ export function resolveCase(spec: Spec, c: Case): { dims: Dims; runs: Runs; para
   return { dims, runs, params };
 }
 
+export { edges, grid } from "./cases.ts";
 export type { Dims, Dtype, Runs, TypedArray };

@@ -124,6 +124,7 @@ class Backward {
       d,
       p: call.params,
       dims: call.dims,
+      again: tapes.length > 0,
       needs,
       to: (input, kernel, ins, params) => {
         const output = kernel.spec.args.find((a) => a.role === "acc" || a.role === "out");
@@ -132,13 +133,13 @@ class Backward {
       },
       toAll: (into, kernel, ins, params) => {
         const pairs = Object.entries(into).filter(([, input]) => needs(input));
-        if (pairs.length)
-          this.#emit(
-            Object.fromEntries(pairs.map(([o, input]) => [o, at(input) as Tensor])),
-            kernel,
-            ins,
-            params,
-          );
+        if (!pairs.length) return {};
+        return this.#emit(
+          Object.fromEntries(pairs.map(([o, input]) => [o, at(input) as Tensor])),
+          kernel,
+          ins,
+          params,
+        );
       },
       pass: (input, grad, copy) => {
         const t = at(input);
@@ -150,13 +151,13 @@ class Backward {
     };
   }
 
-  /** Runs a gradient kernel with its outputs placed: fresh, on target, or onto what is there. */
+  /** Runs a gradient kernel with its outputs placed: fresh, on target, or onto what is there. Returns the others. */
   #emit(
     into: Record<string, Tensor>,
     kernel: AnyKernel,
     inputs: Tensor[],
     params: Params = {},
-  ): void {
+  ): Record<string, Tensor> {
     const { spec } = kernel;
     const options: Params = { ...params };
     let next = 0;
@@ -180,7 +181,13 @@ class Backward {
       this.grads.set(of.value, { t });
       return t;
     });
-    invoke(spec, given, options, true);
+    const { tensors } = invoke(spec, given, options, true);
+    return Object.fromEntries(
+      spec.args.flatMap((a, i) => {
+        const byProduct = (a.role === "out" || a.role === "acc") && !into[a.name];
+        return byProduct ? [[a.name, tensors[i] as Tensor]] : [];
+      }),
+    );
   }
 
   #checkpoint(e: CheckpointEntry, wanted: ReadonlySet<Value>): void {

@@ -87,7 +87,8 @@ export class GpuContext {
     call.tensors.forEach((t, binding) => {
       const m = t ? memoryOf(t) : this.absent;
       const offset = t?.byteOffset ?? 0;
-      const size = Math.max(4, t?.byteLength ?? SLOT);
+      // An empty tensor still takes an element of whatever type the text reads it as.
+      const size = t?.byteLength || Math.min(SLOT, m.buffer.size - offset) || 4;
       key += `|${m.id},${offset},${size}`;
       entries.push({ binding, resource: { buffer: m.buffer, offset, size } });
     });

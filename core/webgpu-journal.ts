@@ -25,6 +25,11 @@ export class Journal {
     return s;
   }
 
+  /** Notes a write by the host, between submissions. */
+  host(m: GpuMemory): void {
+    if (this.#submissions.length) this.#submissions.push({ events: [{ host: m }], pending: false });
+  }
+
   close(s: Submission): void {
     s.pending = false;
     while (this.#submissions[0]?.pending === false) this.#submissions.shift();

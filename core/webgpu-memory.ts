@@ -112,6 +112,9 @@ export class MemoryPool {
       (e) => {
         m.failure = e;
         m.void = true;
+        // Room for the next try.
+        for (const list of this.#free.values()) for (const free of list) free.buffer.destroy();
+        this.#free.clear();
       },
     );
   }

@@ -15,7 +15,7 @@ export const entryOf = (spec: Spec, v: WebgpuVariant): string =>
   v.entry ?? `${spec.name}_f32${v.name ? `__${v.name}` : ""}`;
 
 /** The dispatches of a variant; further passes name their entries. */
-export const passesOf = (v: WebgpuVariant): readonly WebgpuPass[] => [v, ...(v.then ?? [])];
+export const passesOf = (v: WebgpuVariant): readonly WebgpuPass[] => [v, ...(v.further ?? [])];
 
 /** What a file that uses the feature has to say, and naga, which needs no word for it, refuses to read. */
 const DIRECTIVES: Readonly<Record<string, string>> = {

@@ -1,9 +1,9 @@
 import { Backend, type CopyCall, outOfRange, type Plan } from "./backend.ts";
 import {
   type AnyKernel,
+  bindShapes,
   type Call,
-  type Case,
-  resolveCase,
+  type Params,
   type Spec,
   type WebgpuVariant,
 } from "./contract.ts";
@@ -127,7 +127,7 @@ export class WebgpuBackend extends Backend {
     this.#ctx.device.queue.writeBuffer(m.buffer, t.byteOffset, bytes);
     const keep = this.#options.hostCopies === true || t.storage.pinned === true;
     m.uploaded(t, keep ? bytes : undefined);
-    this.#batch.push({ host: m });
+    this.#ctx.journal.host(m);
   }
 
   protected clear(t: Tensor): void {
@@ -258,15 +258,21 @@ export class WebgpuBackend extends Backend {
 
   /**
    * Compiles kernels in parallel and off the main thread, so that their first calls need not wait:
-   * `await be.prepare([{ kernel: matmul, dims: { B: 1, M: 64, N: 64, A: 1, K: 64, C: 1 } }])`. Shapes
-   * only choose between variants. `capture` does this by itself.
-   * @throws BackendError that points at the line of wgsl/<file>
+   * `await be.prepare([{ kernel: matmul, shapes: { a: [64, 32], b: [32, 128] } }])`. Shapes are those of the
+   * inputs; they only choose between variants. `capture` does this by itself.
+   * @throws BackendError that points at the line of wgsl/<file>; ShapeError, ValueError as a call would
    */
-  async prepare(kernels: readonly (Case & { readonly kernel: AnyKernel })[]): Promise<void> {
+  async prepare(
+    kernels: readonly {
+      readonly kernel: AnyKernel;
+      readonly shapes: Readonly<Record<string, Shape>>;
+      readonly params?: Params;
+    }[],
+  ): Promise<void> {
     this.assertLive();
     await Promise.all(
-      kernels.map(({ kernel: { spec }, ...c }) => {
-        const { dims, params } = resolveCase(spec, c);
+      kernels.map(({ kernel: { spec }, shapes, params: given = {} }) => {
+        const { dims, params } = bindShapes(spec, shapes, given);
         return this.#ctx.pipelines.prepare(
           spec,
           chooseVariant(spec, this.#ctx.capabilities, dims, params),
@@ -480,7 +486,7 @@ export class WebgpuBackend extends Backend {
    * After a loss, goes on with a fresh device: the same tensors, kernels and captured steps. Tensors get
    * back what they held at their last `checkpoint`, what the host wrote last (with `hostCopies`), or
    * zeros where they were made of zeros and never written; using any other raises BackendError "lost"
-   * until something writes it whole.
+   * until something is written to it.
    * @param device where the lost one was yours: its successor
    * @returns how many buffers in use have their content again, and how many do not
    */

@@ -193,8 +193,7 @@ export const attention_decode = /* @__PURE__ */ defineKernel({
       scratch: ({ B, H, S, D, T }) => 16 * Math.ceil(T / SPLIT) * B * H * S * (D / 4 + 1),
       grid: ({ B, G, H, S, T }) =>
         linear(Math.ceil(T / SPLIT) * B * G * Math.ceil((H * S) / G / 4)),
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [
+      further: [
         {
           entry: "attention_decode_merge_f32__split",
           grid: ({ B, H, S, D }) => linear(B * H * S * (D / 4)),

@@ -150,8 +150,7 @@ export const attention_bwd = /* @__PURE__ */ defineKernel({
         B * H * S * D * T > 0 && D % 4 === 0 && !L && p.softcap === 0,
       prefer: (_d, _p, c) => c.software,
       grid: ({ B, H, S, G }) => linear(B * G * Math.ceil((H * S) / G / ROWS), 32),
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__rows", grid: keysGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__rows", grid: keysGrid }],
     },
     {
       name: "rows",
@@ -160,53 +159,46 @@ export const attention_bwd = /* @__PURE__ */ defineKernel({
       when: ({ B, H, S, D, T }) => B * H * S * D * T > 0 && D % 4 === 0,
       prefer: (_d, _p, c) => c.software,
       grid: ({ B, H, S, G }) => linear(B * G * Math.ceil((H * S) / G / ROWS), 32),
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__rows", grid: keysGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__rows", grid: keysGrid }],
     },
     {
       ...tiles,
       consts: { CHUNKS: 2, OPTIONS: 0 },
       when: ({ B, H, S, D, T, L }, p) =>
         B * H * S * T > 0 && D > 0 && D <= 64 && D % 4 === 0 && !L && p.softcap === 0,
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
     },
     {
       ...tiles,
       consts: { CHUNKS: 4, OPTIONS: 0 },
       when: ({ B, H, S, D, T, L }, p) =>
         B * H * S * T > 0 && D > 64 && D <= 128 && D % 4 === 0 && !L && p.softcap === 0,
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
     },
     {
       ...tiles,
       consts: { CHUNKS: 8, OPTIONS: 0 },
       when: ({ B, H, S, D, T, L }, p) =>
         B * H * S * T > 0 && D > 128 && D <= 256 && D % 4 === 0 && !L && p.softcap === 0,
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
     },
     {
       ...tiles,
       consts: { CHUNKS: 2, OPTIONS: 1 },
       when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 0 && D <= 64 && D % 4 === 0,
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
     },
     {
       ...tiles,
       consts: { CHUNKS: 4, OPTIONS: 1 },
       when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 64 && D <= 128 && D % 4 === 0,
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
     },
     {
       ...tiles,
       consts: { CHUNKS: 8, OPTIONS: 1 },
       when: ({ B, H, S, D, T }) => B * H * S * T > 0 && D > 128 && D <= 256 && D % 4 === 0,
-      // biome-ignore lint/suspicious/noThenProperty: a list of passes, which nobody awaits
-      then: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
+      further: [{ entry: "attention_bwd_kv_f32__tiles", grid: keysTileGrid }],
     },
     // Workgroups for the rows of dq, then for those of dk and dv.
     {

@@ -27,7 +27,6 @@ import {
   windows,
 } from "./lib/conv.ts";
 import { atLeastOne } from "./lib/params.ts";
-import { further } from "./lib/passes.ts";
 
 /** Pixels and rows of a product that a tile computes. */
 const PIXELS = 32;
@@ -109,11 +108,16 @@ export const conv2d = /* @__PURE__ */ defineKernel({
         software &&
         (O / groups) * I >= BLOCKED &&
         P * Q >= 32 * Math.ceil(P / 8) * Math.ceil(Q / 8),
-      ...further({
-        entry: "conv2d_f32__rows",
-        grid: ({ B, O, P, Q }, { groups }) =>
-          linear(B * groups * Math.ceil(O / groups / 4) * Math.ceil(P / 8) * Math.ceil(Q / 8), 16),
-      }),
+      further: [
+        {
+          entry: "conv2d_f32__rows",
+          grid: ({ B, O, P, Q }, { groups }) =>
+            linear(
+              B * groups * Math.ceil(O / groups / 4) * Math.ceil(P / 8) * Math.ceil(Q / 8),
+              16,
+            ),
+        },
+      ],
     },
     {
       name: "blocks",
@@ -121,11 +125,13 @@ export const conv2d = /* @__PURE__ */ defineKernel({
       ...packing,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && P * Q >= BLOCKED,
-      ...further({
-        entry: "conv2d_f32__blocks",
-        grid: ({ B, O, P, Q }, { groups }) =>
-          linear(B * groups * Math.ceil(O / groups / 8) * Math.ceil((P * Q) / 16), 16),
-      }),
+      further: [
+        {
+          entry: "conv2d_f32__blocks",
+          grid: ({ B, O, P, Q }, { groups }) =>
+            linear(B * groups * Math.ceil(O / groups / 8) * Math.ceil((P * Q) / 16), 16),
+        },
+      ],
     },
     {
       name: "tiles",
@@ -133,11 +139,13 @@ export const conv2d = /* @__PURE__ */ defineKernel({
       ...packing,
       prefer: ({ O, I, P, Q }, { groups }, { software }) =>
         !software && O / groups >= TILED && I >= TILED && P * Q >= TILED,
-      ...further({
-        entry: "conv2d_f32__tiles",
-        grid: ({ B, O, P, Q }, { groups }) =>
-          linear(B * groups * Math.ceil(O / groups / 64) * Math.ceil((P * Q) / 64), 1),
-      }),
+      further: [
+        {
+          entry: "conv2d_f32__tiles",
+          grid: ({ B, O, P, Q }, { groups }) =>
+            linear(B * groups * Math.ceil(O / groups / 64) * Math.ceil((P * Q) / 64), 1),
+        },
+      ],
     },
     { source, grid: ({ B, O, P, Q }) => linear(B * O * P * Q) },
   ],
@@ -193,11 +201,13 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
         software &&
         (O / groups) * I >= BLOCKED &&
         H * W >= 32 * Math.ceil(H / 8) * Math.ceil(W / 8),
-      ...further({
-        entry: "conv_transpose2d_f32__rows",
-        grid: ({ B, I, H, W }, { groups }) =>
-          linear(B * groups * Math.ceil(I / 4) * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
-      }),
+      further: [
+        {
+          entry: "conv_transpose2d_f32__rows",
+          grid: ({ B, I, H, W }, { groups }) =>
+            linear(B * groups * Math.ceil(I / 4) * Math.ceil(H / 8) * Math.ceil(W / 8), 16),
+        },
+      ],
     },
     {
       name: "blocks",
@@ -205,19 +215,21 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
       ...packingTransposed,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
         software && (O / groups) * I >= BLOCKED && H * W >= BLOCKED,
-      ...further({
-        entry: "conv_transpose2d_f32__blocks",
-        grid: ({ B, I, H, W }, { groups, stride }) =>
-          linear(
-            B *
-              groups *
-              Math.ceil(I / 8) *
-              Math.min(stride, H) *
-              Math.min(stride, W) *
-              Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 16),
-            16,
-          ),
-      }),
+      further: [
+        {
+          entry: "conv_transpose2d_f32__blocks",
+          grid: ({ B, I, H, W }, { groups, stride }) =>
+            linear(
+              B *
+                groups *
+                Math.ceil(I / 8) *
+                Math.min(stride, H) *
+                Math.min(stride, W) *
+                Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 16),
+              16,
+            ),
+        },
+      ],
     },
     {
       name: "tiles",
@@ -225,19 +237,21 @@ export const conv_transpose2d = /* @__PURE__ */ defineKernel({
       ...packingTransposed,
       prefer: ({ O, I, H, W }, { groups }, { software }) =>
         !software && O / groups >= TILED && I >= TILED && H * W >= TILED,
-      ...further({
-        entry: "conv_transpose2d_f32__tiles",
-        grid: ({ B, I, H, W }, { groups, stride }) =>
-          linear(
-            B *
-              groups *
-              Math.ceil(I / 64) *
-              Math.min(stride, H) *
-              Math.min(stride, W) *
-              Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 64),
-            1,
-          ),
-      }),
+      further: [
+        {
+          entry: "conv_transpose2d_f32__tiles",
+          grid: ({ B, I, H, W }, { groups, stride }) =>
+            linear(
+              B *
+                groups *
+                Math.ceil(I / 64) *
+                Math.min(stride, H) *
+                Math.min(stride, W) *
+                Math.ceil((Math.ceil(H / stride) * Math.ceil(W / stride)) / 64),
+              1,
+            ),
+        },
+      ],
     },
     { source, grid: ({ B, C, H, W }) => linear(B * C * H * W) },
   ],
@@ -319,11 +333,13 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
             Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 18))),
           ),
         ),
-      ...further({
-        entry: "conv2d_bwd_w_sum_f32",
-        grid: ({ O, I, R, S }) => linear(O * I * R * S),
-        constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
-      }),
+      further: [
+        {
+          entry: "conv2d_bwd_w_sum_f32",
+          grid: ({ O, I, R, S }) => linear(O * I * R * S),
+          constants: { UNIT_O: 8, UNIT_N: 18, TARGET: 256 },
+        },
+      ],
     },
     {
       name: "blocks",
@@ -358,11 +374,13 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
             Math.ceil(256 / (groups * Math.ceil(O / groups / 8) * Math.ceil((I * R * S) / 8))),
           ),
         ),
-      ...further({
-        entry: "conv2d_bwd_w_sum_f32",
-        grid: ({ O, I, R, S }) => linear(O * I * R * S),
-        constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
-      }),
+      further: [
+        {
+          entry: "conv2d_bwd_w_sum_f32",
+          grid: ({ O, I, R, S }) => linear(O * I * R * S),
+          constants: { UNIT_O: 8, UNIT_N: 8, TARGET: 256 },
+        },
+      ],
     },
     {
       name: "tiles",
@@ -399,11 +417,13 @@ export const conv2d_bwd_w = /* @__PURE__ */ defineKernel({
             Math.ceil(256 / (groups * Math.ceil(O / groups / 64) * Math.ceil((I * R * S) / 64))),
           ),
         ),
-      ...further({
-        entry: "conv2d_bwd_w_sum_f32",
-        grid: ({ O, I, R, S }) => linear(O * I * R * S),
-        constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
-      }),
+      further: [
+        {
+          entry: "conv2d_bwd_w_sum_f32",
+          grid: ({ O, I, R, S }) => linear(O * I * R * S),
+          constants: { UNIT_O: 64, UNIT_N: 64, TARGET: 256 },
+        },
+      ],
     },
     { source, grid: ({ O, I, R, S }) => linear(O * I * R * S) },
   ],

@@ -15,7 +15,6 @@ import source from "../wgsl/conv2d_winograd.wgsl";
 import { conv_transpose2d, conv2d_bwd_w } from "./conv2d.ts";
 import { activation, activations, beforeActivation } from "./lib/activation.ts";
 import { biasGradient, extentsOf, transposed, windows } from "./lib/conv.ts";
-import { further } from "./lib/passes.ts";
 
 /** Winograd tiles and output channels that one tile of the wasm kernel computes. */
 const TILES = 16;
@@ -209,7 +208,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
       prefer: (_d, _p, { software }) => software,
       scratch: ({ B, O, P, Q, C }) =>
         256 * (C + O) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4),
-      ...further(
+      further: [
         {
           entry: "conv2d_winograd_multiply_blocks_f32",
           grid: ({ B, O, P, Q }) =>
@@ -223,7 +222,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
           grid: ({ B, O, P, Q }) =>
             linear(4 * O * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4)),
         },
-      ),
+      ],
     },
     {
       name: "blocks4",
@@ -237,7 +236,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
       prefer: (_d, _p, { software }) => software,
       scratch: ({ B, O, P, Q, C }) =>
         576 * (C + O) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4),
-      ...further(
+      further: [
         {
           entry: "conv2d_winograd_multiply_blocks_f32",
           grid: ({ B, O, P, Q }) =>
@@ -251,7 +250,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
           grid: ({ B, O, P, Q }) =>
             linear(4 * O * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4)),
         },
-      ),
+      ],
     },
     {
       name: "tiles2",
@@ -265,7 +264,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
       prefer: (_d, _p, { software }) => !software,
       scratch: ({ B, O, P, Q, C }) =>
         256 * (C + O) * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4),
-      ...further(
+      further: [
         {
           entry: "conv2d_winograd_multiply_tiles_f32",
           grid: ({ B, O, P, Q }) =>
@@ -279,7 +278,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
           grid: ({ B, O, P, Q }) =>
             linear(4 * O * Math.ceil((B * Math.ceil(P / 2) * Math.ceil(Q / 2)) / 4)),
         },
-      ),
+      ],
     },
     {
       name: "tiles4",
@@ -293,7 +292,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
       prefer: (_d, _p, { software }) => !software,
       scratch: ({ B, O, P, Q, C }) =>
         576 * (C + O) * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4),
-      ...further(
+      further: [
         {
           entry: "conv2d_winograd_multiply_tiles_f32",
           grid: ({ B, O, P, Q }) =>
@@ -307,7 +306,7 @@ export const conv2d_winograd = /* @__PURE__ */ defineKernel({
           grid: ({ B, O, P, Q }) =>
             linear(4 * O * Math.ceil((B * Math.ceil(P / 4) * Math.ceil(Q / 4)) / 4)),
         },
-      ),
+      ],
     },
     {
       source,

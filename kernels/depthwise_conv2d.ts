@@ -24,7 +24,6 @@ import {
   windowParams,
   windows,
 } from "./lib/conv.ts";
-import { further } from "./lib/passes.ts";
 
 /** Rows of a result that a tile computes. */
 const ROWS = 32;
@@ -210,11 +209,13 @@ export const depthwise_conv2d_bwd_w = /* @__PURE__ */ defineKernel({
         R *
         S *
         Math.max(1, Math.min(B * P, Math.ceil(256 / (C * Math.ceil(R / 4) * Math.ceil(S / 4))))),
-      ...further({
-        entry: "depthwise_conv2d_bwd_w_sum_f32",
-        constants: { UNIT: 4, TARGET: 256 },
-        grid: ({ C, R, S }) => linear(C * R * S),
-      }),
+      further: [
+        {
+          entry: "depthwise_conv2d_bwd_w_sum_f32",
+          constants: { UNIT: 4, TARGET: 256 },
+          grid: ({ C, R, S }) => linear(C * R * S),
+        },
+      ],
     },
     {
       name: "split",
@@ -226,11 +227,13 @@ export const depthwise_conv2d_bwd_w = /* @__PURE__ */ defineKernel({
         !software && C * R * S <= 8192 && B * P * Q >= 1024,
       scratch: ({ C, R, S, B, P }) =>
         4 * C * R * S * Math.max(1, Math.min(B * P, Math.ceil(16384 / (C * R * S)))),
-      ...further({
-        entry: "depthwise_conv2d_bwd_w_sum_f32",
-        constants: { UNIT: 1, TARGET: 16384 },
-        grid: ({ C, R, S }) => linear(C * R * S),
-      }),
+      further: [
+        {
+          entry: "depthwise_conv2d_bwd_w_sum_f32",
+          constants: { UNIT: 1, TARGET: 16384 },
+          grid: ({ C, R, S }) => linear(C * R * S),
+        },
+      ],
     },
     { source, grid: ({ C, R, S }) => linear(C * R * S) },
   ],

@@ -2,6 +2,7 @@ import {
   acc,
   type Case,
   choice,
+  type Dims,
   defineKernel,
   edges,
   type Fill,
@@ -10,8 +11,10 @@ import {
   linear,
   type Suite,
   u32,
+  type WebgpuPass,
 } from "../core/contract.ts";
 import source from "../wgsl/gather.wgsl";
+import { mergeSteps, merges } from "./lib/merge.ts";
 import { rowTiles } from "./lib/rows.ts";
 
 /**
@@ -37,6 +40,32 @@ export const gather = /* @__PURE__ */ defineKernel({
   wasm: { tiles: ({ N }) => Math.ceil(N / 64) },
 });
 
+/** So many entries are looked through by each element. */
+const FEW = 16;
+
+// WebGPU sorts entries in blocks of 8, merges them, and adds up runs: 8 << 9 is 4096, 8 << 21 is 2^24, what
+// scratch holds within the limit of a binding.
+const sorted = { name: "sorted", source } as const;
+const sortAll = {
+  grid: ({ N }: Dims) => linear(Math.ceil(N / 8)),
+  scratch: ({ N }: Dims) => 8 * N + 8,
+};
+const mergeAll = mergeSteps("scatter", ({ N }) => linear(Math.ceil(N / 16)));
+const sumAll: WebgpuPass[] = [
+  { entry: "scatter_start", grid: ({ V, D }) => linear(V * D, 512) },
+  { entry: "scatter_sum", grid: ({ N, D }) => linear(N * D) },
+];
+const sortRows = {
+  consts: { LAST: 1 },
+  grid: ({ R, K }: Dims) => linear(R * Math.ceil(K / 8)),
+  scratch: ({ R, K }: Dims) => 8 * R * K + 8,
+};
+const mergeRows = mergeSteps("scatter", ({ R, K }) => linear(R * Math.ceil(K / 16)));
+const sumRows: WebgpuPass[] = [
+  { entry: "scatter_start", grid: ({ R, C }) => linear(R * C, 512) },
+  { entry: "scatter_sum", grid: ({ R, K }) => linear(R * K) },
+];
+
 /**
  * y (V,D): y[index[n]] += x[n] for x (N,D) and index (N, i32), `size` = V; rows that no index names are
  * 0. Rows with an index outside 0 … V−1 are left out. Terms are added in the order of n on every
@@ -59,8 +88,23 @@ export const scatter_add = /* @__PURE__ */ defineKernel({
   },
   vjp: (g) => g.to("x", gather, [g.d.y, g.in.index], { outside: "zero" }),
   cost: ({ N, D, V }) => ({ flops: N * D, bytes: 4 * (N * (D + 1) + V * D) }),
-  // One workgroup a row of y.
-  webgpu: [{ source, grid: ({ V }) => linear(V, 1) }],
+  webgpu: [
+    {
+      ...sorted,
+      ...sortAll,
+      when: ({ N }) => N <= 4096,
+      prefer: ({ N }) => N > FEW,
+      further: [...merges(9, mergeAll), ...sumAll],
+    },
+    {
+      ...sorted,
+      ...sortAll,
+      when: ({ N }) => N < 16777216,
+      prefer: ({ N }) => N > FEW,
+      further: [...merges(21, mergeAll), ...sumAll],
+    },
+    { source, grid: ({ V, D }) => linear(V * D) },
+  ],
   // Threads own rows of y: each reads all of index, and adds what is theirs.
   wasm: { tiles: ({ V }) => Math.ceil(V / 64) },
 });
@@ -110,7 +154,23 @@ export const scatter_add_last = /* @__PURE__ */ defineKernel({
   },
   vjp: (g) => g.to("x", gather_last, [g.d.y, g.in.index], { outside: "zero" }),
   cost: ({ R, C, K }) => ({ flops: R * K, bytes: 4 * R * (C + 2 * K) }),
-  webgpu: [{ source, grid: ({ R, C }) => linear(R * C) }],
+  webgpu: [
+    {
+      ...sorted,
+      ...sortRows,
+      when: ({ R, K }) => K <= 4096 && R * K < 16777216,
+      prefer: ({ K }) => K > FEW,
+      further: [...merges(9, mergeRows), ...sumRows],
+    },
+    {
+      ...sorted,
+      ...sortRows,
+      when: ({ R, K }) => R * K < 16777216,
+      prefer: ({ K }) => K > FEW,
+      further: [...merges(21, mergeRows), ...sumRows],
+    },
+    { source, grid: ({ R, C }) => linear(R * C) },
+  ],
   wasm: rowTiles,
 });
 
@@ -118,11 +178,13 @@ const cases = (): Case[] => [
   ...grid({ N: [[1], [5], [2, 9], [65]], D: edges(4), V: [1, 7] }),
   { dims: { N: [40], D: 3, V: 131 } },
   { dims: { N: [300], D: 5, V: 128 } },
+  { dims: { N: [4100], D: 2, V: 1009 } },
 ];
 const withSize = (from: () => Case[]) => () =>
   from().map((c) => ({ ...c, params: { size: c.dims.V as number } }));
 const bench = (): Case[] => [
   { dims: { N: [1024], D: 768, V: 50257 }, source: "GPT-2 token embedding, 1024 tokens" },
+  { dims: { N: [4096], D: 64, V: 50257 }, source: "4096 tokens, 64 columns" },
   { dims: { N: [8 * 64 * 25], D: 16, V: 8 * 144 }, source: "5×5 patches of 12×12×16, batch 8" },
 ];
 const tol = { rel: 1e-6, abs: 1e-6 };
@@ -131,6 +193,7 @@ const lastCases = (): Case[] => [
   ...grid({ R: [[1], [3, 3]], K: [1, 5, 130], C: [1, 66] }),
   { dims: { R: [], K: 4, C: 7 } },
   { dims: { R: [2], K: 0, C: 3 } },
+  { dims: { R: [2], K: 4099, C: 1031 } },
 ];
 const lastBench = (): Case[] => [
   { dims: { R: [1024], K: 8, C: 1024 }, source: "the 8 largest of 1024" },

@@ -9,7 +9,16 @@ import {
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/layernorm.wgsl";
-import { columnGrid, columnTiles, positiveFill, rowCases, rowGrid, rowTiles } from "./lib/rows.ts";
+import {
+  columnGrid,
+  columnTiles,
+  positiveFill,
+  rowCases,
+  rowGrid,
+  rowTiles,
+  splitColumns,
+  threadRows,
+} from "./lib/rows.ts";
 
 /**
  * y (R,C) = (x − mean)·rstd·weight + bias over the last axis of x (R,C), weight (C), bias (C); also
@@ -54,7 +63,7 @@ export const layernorm = /* @__PURE__ */ defineKernel({
     ]);
   },
   cost: ({ R, C }) => ({ flops: 8 * R * C, bytes: 8 * R * C }),
-  webgpu: [{ source, grid: rowGrid }],
+  webgpu: [threadRows(source), { source, grid: rowGrid }],
   wasm: rowTiles,
 });
 
@@ -87,7 +96,7 @@ export const layernorm_bwd = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ R, C }) => ({ flops: 11 * R * C, bytes: 12 * R * C }),
-  webgpu: [{ source, grid: rowGrid }],
+  webgpu: [threadRows(source), { source, grid: rowGrid }],
   wasm: rowTiles,
 });
 
@@ -113,7 +122,10 @@ export const layernorm_bwd_affine = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ R, C }) => ({ flops: 5 * R * C, bytes: 8 * R * C }),
-  webgpu: [{ source, grid: columnGrid }],
+  webgpu: [
+    splitColumns(source, "layernorm_bwd_affine_f32__sum", ({ R, C }) => 8 * C * Math.ceil(R / 64)),
+    { source, grid: columnGrid },
+  ],
   wasm: columnTiles,
 });
 

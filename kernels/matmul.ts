@@ -13,10 +13,14 @@ import {
   type Suite,
   u32,
   type Vjp,
+  type WebgpuVariant,
 } from "../core/contract.ts";
 import type { Tensor } from "../core/tensor.ts";
 import source from "../wgsl/matmul.wgsl";
+import subgroups from "../wgsl/matmul__subgroups.wgsl";
+import vectors from "../wgsl/matmul__vec4.wgsl";
 import { activation, activations, beforeActivation } from "./lib/activation.ts";
+import { hasSlopeFromOutput, matmul_bwd_params } from "./matmul_bwd_params.ts";
 import { sum_leading } from "./reduce.ts";
 
 /**
@@ -27,6 +31,21 @@ const SCRATCH = 256 + 64 * 2056 + 8192;
 const PANELS_OF_A = 480 * 2064;
 /** Multiplications below which a launch costs more than the arithmetic. */
 const SMALL = 1048576;
+
+/** A variant, and before it the one whose text has no activation but relu, right under `when`. */
+const withoutTranscendental = (
+  v: WebgpuVariant & { name: string },
+  when: NonNullable<WebgpuVariant["when"]>,
+): WebgpuVariant[] => [
+  {
+    ...v,
+    name: `${v.name}_relu`,
+    entry: `matmul_f32__${v.name}`,
+    consts: { TRANSCENDENTAL: 0 },
+    when,
+  },
+  v,
+];
 
 /**
  * y (B,M,N) = beta·y + act(alpha · a·b + bias), with a (B,M,K), or (B,K,M) under `ta`; b (B,K,N), or
@@ -79,7 +98,8 @@ export const matmul = /* @__PURE__ */ defineKernel({
   vjp: (g) => {
     const { alpha, ta, tb } = g.p;
     const { a, b, bias } = g.in;
-    const dz = beforeActivation(g, g.p.act, () => matmul(a, b, { alpha, ta, tb, bias }));
+    const params = paramsAtOnce(g);
+    const dz = params ?? beforeActivation(g, g.p.act, () => matmul(a, b, { alpha, ta, tb, bias }));
     // y = a b: da = dz bᵀ, db = aᵀ dz; under a transpose the product comes out transposed.
     operand(
       g,
@@ -87,6 +107,7 @@ export const matmul = /* @__PURE__ */ defineKernel({
       dz,
       ta ? [b, dz, { alpha, ta: tb, tb: 1 }] : [dz, b, { alpha, tb: tb ? 0 : 1 }],
     );
+    if (params) return;
     operand(
       g,
       "b",
@@ -100,11 +121,62 @@ export const matmul = /* @__PURE__ */ defineKernel({
     bytes: 4 * (B * M * N + A * M * K + C * K * N),
   }),
   webgpu: [
+    ...withoutTranscendental(
+      {
+        name: "row",
+        source,
+        grid: ({ B, N }) => linear(B * Math.ceil(N / 512), 1),
+        when: ({ M }) => M === 1,
+        prefer: ({ N }, _p, c) => c.software && N >= 64,
+      },
+      ({ M }, { act }) => M === 1 && (act === "none" || act === "relu"),
+    ),
+    ...withoutTranscendental(
+      {
+        name: "quads",
+        source: subgroups,
+        requires: ["subgroups"],
+        grid: ({ B, M, N }) => linear(4 * B * Math.ceil(M / 16) * Math.ceil(N / 16)),
+        prefer: ({ M }, _p, c) => c.software && M >= 3,
+      },
+      (_d, { act }) => act === "none" || act === "relu",
+    ),
+    {
+      name: "gemv",
+      source,
+      grid: ({ B, N }, { tb }) => linear(B * Math.ceil(N / (tb ? 4 : 64)), 1),
+      when: ({ M }) => M <= 4,
+      prefer: ({ K }, _p, c) => !c.software && K >= 64,
+    },
     {
       name: "small",
       source,
       grid: ({ B, M, N }) => linear(B * M * N),
       prefer: ({ B, M, N, K }) => B * M * N * K <= SMALL,
+    },
+    {
+      name: "split",
+      source,
+      grid: ({ B, M, N, K }) =>
+        linear(B * Math.ceil(M / 64) * Math.ceil(N / 64) * Math.min(Math.ceil(K / 512), 32), 1),
+      scratch: ({ B, M, N, K }) => 4 * B * M * N * Math.min(Math.ceil(K / 512), 32),
+      further: [{ entry: "matmul_f32__split_sum", grid: ({ B, M, N }) => linear(B * M * N) }],
+      when: ({ K }) => K > 0,
+      prefer: ({ B, M, N, K }, _p, c) =>
+        !c.software && K >= 2048 && B * Math.ceil(M / 64) * Math.ceil(N / 64) <= 32,
+    },
+    {
+      name: "tiles4",
+      source: vectors,
+      grid: ({ B, M, N }) => linear(B * Math.ceil(M / 64) * Math.ceil(N / 64), 1),
+      when: ({ M, N, K }, { ta, tb }) => K > 0 && (ta ? M : K) % 4 === 0 && (tb ? K : N) % 4 === 0,
+      prefer: ({ M, N }, _p, c) => !c.software && M >= 32 && N >= 32,
+    },
+    {
+      name: "tiles",
+      source,
+      grid: ({ B, M, N }) => linear(B * Math.ceil(M / 64) * Math.ceil(N / 64), 1),
+      prefer: ({ M, N }, _p, c) => !c.software && M >= 32 && N >= 32,
     },
     { source, grid: ({ B, M, N }) => linear(B * Math.ceil(M / 4) * Math.ceil(N / 4)) },
   ],
@@ -119,6 +191,21 @@ export const matmul = /* @__PURE__ */ defineKernel({
     scratch: ({ M, K }, { ta }) => SCRATCH + ((ta ? M : K) >= 1024 ? PANELS_OF_A : 0),
   },
 });
+
+/** Where one kernel does for the gradients of b and bias: runs it, and gives the cotangent of the sums. */
+function paramsAtOnce(g: Vjp): Tensor | undefined {
+  const { alpha, act, ta, tb } = g.p;
+  const { B, M, K, N, C } = g.dims;
+  const both = g.needs("b") && g.needs("bias");
+  if (g.again || !both || ta || tb || C !== 1 || !hasSlopeFromOutput(act)) return undefined;
+  const { dz } = g.toAll(
+    { dw: "b", db: "bias" },
+    matmul_bwd_params,
+    [g.in.a.reshape([B * M, K]), g.d.y.reshape([B * M, N])],
+    { alpha, act, ...(act === "none" ? {} : { y: g.out.y.reshape([B * M, N]) }) },
+  );
+  return dz.reshape(g.d.y.shape);
+}
 
 /** Gradient of an operand; one that the batch shares is summed over it. */
 function operand(g: Vjp, name: "a" | "b", dz: Tensor, [x, y, p]: [Tensor, Tensor, object]): void {
@@ -247,7 +334,7 @@ const sizes = (): Case[] => [
 const transposes = [{}, { ta: 1 }, { tb: 1 }, { ta: 1, tb: 1, alpha: -0.5 }];
 const acted = ["relu", "tanh", "sigmoid", "gelu", "silu"].map((act) => ({ act }));
 
-const ones: Fill = (u, _i, { K }) => (K > 65536 ? 1 : 2 * u - 1);
+const ones: Fill = (u, _i, { K }) => (K > 16384 ? 1 : 2 * u - 1);
 
 export const matmulSuites: Suite[] = [
   {
@@ -287,7 +374,7 @@ export const matmulSuites: Suite[] = [
       ...[16, 17].map((N) => ({ dims: { A: [], C: [], M: 1027, N, K: 9 }, params: { ta: 1 } })),
       { dims: { A: [], C: [], M: 9, N: 1027, K: 9 }, params: { act: "relu" } },
       { dims: { A: [], C: [], M: 38, N: 259, K: 1024 } },
-      { dims: { A: [], C: [], M: 9, N: 9, K: 66000 } },
+      { dims: { A: [], C: [], M: 9, N: 9, K: 20003 } },
       { dims: { A: [], C: [], M: 0, N: 4, K: 2 } },
     ],
     bench: () => [

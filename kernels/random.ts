@@ -14,8 +14,15 @@ import {
 import { normalPair, threefry2x32, uniformOf } from "../core/threefry.ts";
 import source from "../wgsl/random.wgsl";
 
-/** What every draw needs: a seed, a stream of it, and a time that moves on from draw to draw. */
-const key = { seed: u32(), stream: u32(0), t: u32(0) };
+const even = [
+  "an even integer in 0 … 2^32−2",
+  (v: number) => v % 2 === 0 && v >= 0 && v < 2 ** 32,
+] as const;
+/**
+ * What every draw needs: a seed, a stream of it, and a time that moves on from draw to draw; `first` is where in the
+ * draw y begins, for one that is made in parts.
+ */
+const key = { seed: u32(), stream: u32(0), t: u32(0), first: { ...u32(0), must: even } };
 
 const fill = (
   name: string,
@@ -26,11 +33,13 @@ const fill = (
   defineKernel({
     name,
     family: "random",
+    cut: () => ["N"],
+    part: (p, _along, start) => ({ ...p, first: p.first + start }),
     args: [inout("y", "*N")],
     params: { ...key, ...params },
     ref: ({ y }, { N }, p) => {
       for (let i = 0; i < N; i += 2) {
-        const v = pair(...threefry2x32(p.seed, p.stream, i / 2, p.t), p);
+        const v = pair(...threefry2x32(p.seed, p.stream, (p.first + i) / 2, p.t), p);
         y[i] = v[0];
         if (i + 1 < N) y[i + 1] = v[1];
       }
@@ -78,7 +87,10 @@ const suite = (kernel: Suite["kernel"], more: Params = {}): Suite => {
   });
   return {
     kernel,
-    cases: () => [...edges(8), ...edges(1024), 100_001].map((n) => at(n, 0xdeadbeef)),
+    cases: () => [
+      ...[...edges(8), ...edges(1024), 100_001].map((n) => at(n, 0xdeadbeef)),
+      { dims: { N: [37] }, params: { ...at(37, 3).params, first: 0xfffffff0 } },
+    ],
     bench: () => [{ ...at(1 << 20, 1), source: "random fill, 1 M" }],
     // Bit for bit.
     tol: { rel: 0, abs: 0 },

@@ -9,7 +9,16 @@ import {
   type Suite,
 } from "../core/contract.ts";
 import source from "../wgsl/rmsnorm.wgsl";
-import { columnGrid, columnTiles, positiveFill, rowCases, rowGrid, rowTiles } from "./lib/rows.ts";
+import {
+  columnGrid,
+  columnTiles,
+  positiveFill,
+  rowCases,
+  rowGrid,
+  rowTiles,
+  splitColumns,
+  threadRows,
+} from "./lib/rows.ts";
 
 /**
  * y (R,C) = x·rstd·weight over the last axis of x (R,C), weight (C); also rstd (R) = 1/√(mean x² + eps).
@@ -37,7 +46,7 @@ export const rmsnorm = /* @__PURE__ */ defineKernel({
     g.to("weight", rmsnorm_bwd_weight, [g.d.y, g.in.x, g.out.rstd]);
   },
   cost: ({ R, C }) => ({ flops: 4 * R * C, bytes: 8 * R * C }),
-  webgpu: [{ source, grid: rowGrid }],
+  webgpu: [threadRows(source), { source, grid: rowGrid }],
   wasm: rowTiles,
 });
 
@@ -62,7 +71,7 @@ export const rmsnorm_bwd = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ R, C }) => ({ flops: 7 * R * C, bytes: 12 * R * C }),
-  webgpu: [{ source, grid: rowGrid }],
+  webgpu: [threadRows(source), { source, grid: rowGrid }],
   wasm: rowTiles,
 });
 
@@ -77,7 +86,10 @@ export const rmsnorm_bwd_weight = /* @__PURE__ */ defineKernel({
       for (let c = 0; c < C; c++) dweight[c] += dy[r * C + c] * x[r * C + c] * rstd[r];
   },
   cost: ({ R, C }) => ({ flops: 3 * R * C, bytes: 8 * R * C }),
-  webgpu: [{ source, grid: columnGrid }],
+  webgpu: [
+    splitColumns(source, "rmsnorm_bwd_weight_f32__sum", ({ R, C }) => 4 * C * Math.ceil(R / 64)),
+    { source, grid: columnGrid },
+  ],
   wasm: columnTiles,
 });
 

@@ -15,9 +15,10 @@ import source from "../wgsl/rope.wgsl";
 /**
  * Rotary position embedding: pair i of row s of x (…,S,D) is turned by the angle
  * (offset + s)·theta^(−2i/D). Pairs are (i, i + D/2) as in GPT-NeoX, or (2i, 2i + 1) under `interleaved`;
- * `inverse` turns the other way. The angle is reduced exactly, in 64-bit fractions of a turn: for
+ * `inverse` turns the other way. `rotary` > 0 turns the first so many of the D only, as if they were all,
+ * and hands on the others (GPT-NeoX). The angle is reduced exactly, in 64-bit fractions of a turn: for
  * positions up to 10^9 sine and cosine are right to 4e-7. Su et al., arXiv:2104.09864.
- * @throws ShapeError unless D is even
+ * @throws ShapeError unless D and rotary are even, and rotary <= D
  * @throws ValueError unless theta >= 1
  */
 export const rope = /* @__PURE__ */ defineKernel({
@@ -29,14 +30,21 @@ export const rope = /* @__PURE__ */ defineKernel({
     offset: u32(0),
     interleaved: flag(),
     inverse: flag(),
+    rotary: u32(0),
   },
-  check: ({ D }) =>
-    D % 2 === 0 && D < 65536 ? undefined : `x: D=${D} is not even, or not < 65536`,
-  ref: ({ y, x }, { R, S, D }, { theta, offset, interleaved, inverse }) => {
-    const half = D / 2;
+  check: ({ D }, { rotary }) => {
+    if (D % 2 !== 0 || D >= 65536) return `x: D=${D} is not even, or not < 65536`;
+    return rotary % 2 === 0 && rotary <= D
+      ? undefined
+      : `rotary: expected an even number up to D=${D}, got ${rotary}`;
+  },
+  ref: ({ y, x }, { R, S, D }, { theta, offset, interleaved, inverse, rotary }) => {
+    const turned = rotary || D;
+    const half = turned / 2;
+    for (let i = 0; i < R * S * D; i++) if (i % D >= turned) y[i] = x[i];
     for (let row = 0; row < R * S; row++) {
       for (let i = 0; i < half; i++) {
-        const angle = (offset + (row % S)) * Math.fround(theta) ** ((-2 * i) / D);
+        const angle = (offset + (row % S)) * Math.fround(theta) ** ((-2 * i) / turned);
         const c = Math.cos(angle);
         const s = inverse ? -Math.sin(angle) : Math.sin(angle);
         const a = row * D + (interleaved ? 2 * i : i);
@@ -47,8 +55,7 @@ export const rope = /* @__PURE__ */ defineKernel({
     }
   },
   vjp: (g) => {
-    const { theta, offset, interleaved, inverse } = g.p;
-    g.to("x", rope, [g.d.y], { theta, offset, interleaved, inverse: 1 - inverse });
+    g.to("x", rope, [g.d.y], { ...g.p, inverse: 1 - g.p.inverse });
   },
   cost: ({ R, S, D }) => ({ flops: 3 * R * S * D + 20 * S * D, bytes: 8 * R * S * D }),
   webgpu: [{ source, grid: ({ S, D }) => linear((S * D) / 2) }],
@@ -67,6 +74,12 @@ const cases = (): Case[] => [
   { dims: { R: [], S: 40, D: 128 }, params: { offset: 99_990 } },
   { dims: { R: [], S: 40, D: 32 }, params: { offset: 1_048_530, theta: 1 } },
   { dims: { R: [], S: 9, D: 96 }, params: { offset: 131_072, theta: 1e6, interleaved: 1 } },
+  ...[0, 1].flatMap((interleaved) =>
+    [2, 6, 16, 20].map((rotary) => ({
+      dims: { R: [2], S: 5, D: 20 },
+      params: { rotary, interleaved, offset: 3 },
+    })),
+  ),
   { dims: { R: [0], S: 3, D: 4 } },
   { dims: { R: [2], S: 0, D: 4 } },
   { dims: { R: [2], S: 3, D: 0 } },

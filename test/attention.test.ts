@@ -234,7 +234,7 @@ describe.each(["ref", "wasm", "webgpu"] as const)("attention on %s", (name) => {
       }
     }
     ref.dispose();
-  });
+  }, 240_000);
 
   test("a query that sees nothing gives zeros, lse -Inf and no gradient", async () => {
     const [S, T, D] = [3, 2, 8];

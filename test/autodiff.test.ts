@@ -121,6 +121,19 @@ describe.each(["ref", "wasm", "webgpu"] as const)("autodiff on %s", (name) => {
     expect([...(await hvp(f)(x, v).read())]).toEqual([35 - 44, 44 - 56]);
   });
 
+  test("a product whose gradient is differentiated again gives that of its pieces", async () => {
+    const x = be.tensor([3, 2], [1, 2, -3, 0.5, 0.2, -1]);
+    const p = { w: be.tensor([2, 2], [0.3, -0.2, 0.5, 0.1]), b: be.tensor([2], [0.1, -0.4]) };
+    const v = { w: be.tensor([2, 2], [1, -1, 2, 0.5]), b: be.tensor([2], [-1, 1]) };
+    type Q = typeof p;
+    const whole = hvp((q: Q) => total(matmul(x, q.w, { bias: q.b, act: "tanh" })))(p, v);
+    const pieces = hvp((q: Q) => total(tanh(add(matmul(x, q.w), q.b))))(p, v);
+    for (const name of ["w", "b"] as const) {
+      const want = await pieces[name].read();
+      for (const [i, g] of (await whole[name].read()).entries()) expect(g).toBeCloseTo(want[i], 4);
+    }
+  });
+
   test("a value used twice adds its gradients, and broadcasts sum theirs", async () => {
     const x = point(1, 2, 3);
     const m = be.tensor([2, 3], [1, 1, 1, 2, 2, 2]);

@@ -18,7 +18,7 @@ import { installCommand } from "../bench/peers.ts";
 import { latest, writeReport } from "../bench/report.ts";
 import { type BenchRow, buildName, rowKey, toRow } from "../bench/rows.ts";
 import { randomPoints } from "../bench/shapes.ts";
-import { steps } from "../bench/steps/index.ts";
+import { steps, trainingSteps } from "../bench/steps/index.ts";
 import { loadMachines, loadRows, type Machine, machineName, saveRows } from "../bench/store.ts";
 import { measure } from "../bench/subject.ts";
 import { matches, verdicts } from "../bench/verdict.ts";
@@ -64,6 +64,9 @@ describe("rows", () => {
       { peer: "js" },
       { machine: "x" },
       { variant: "v" },
+      { adapter: "a" },
+      { software: true },
+      { browser: "B 1" },
     ];
     for (const other of others) expect(rowKey(row(1, other))).not.toBe(rowKey(row(1)));
   });
@@ -102,6 +105,25 @@ describe("rows", () => {
         roof,
       ).roof_pct;
     expect([0, 1 / 3, 1].map(share)).toEqual([50, 33.33, 12.5]);
+  });
+
+  test("a peer that did not measure says why", () => {
+    const m = {
+      kernel: "k",
+      variant: "default",
+      shape: "N=1",
+      source: "s",
+      cost: { flops: 1, bytes: 1 },
+      memory: { footprint: 1, written: 0 },
+      seconds: [],
+    };
+    const { machine, node, commit } = template;
+    const setting = { backend: "webgpu", build: "b", threads: 1, machine, node, commit };
+    const place = { adapter: "A", software: true, browser: "B 1" };
+    const by = { ...setting, ...place, peer: "p", native: false, copies: false, why: "no" };
+    const r = toRow(m, setting, { flopsPerSecond: 1, bandwidth: [] }, by);
+    expect(r).toMatchObject({ peer: "p", why: "no", samples: 0, p50_us: 0, ...place });
+    expect(JSON.stringify(r)).not.toContain("null");
   });
 
   test("a build is named without its threads", () => {
@@ -248,6 +270,66 @@ describe("report", () => {
     expect(page).toContain("**missed**");
   });
 
+  test("pages: an adapter a section and a chart, reasons for what is missing", async () => {
+    const folder = newFolder();
+    const page = (us: number, more: Partial<BenchRow>) =>
+      row(us, { kernel: "softmax", shape: "R=1", backend: "webgpu", browser: "B 1", ...more });
+    const soft = { adapter: "Soft", software: true };
+    const hard = { adapter: "Hard", software: false };
+    await saveRows(folder, machine, [
+      ...fixtureRows(),
+      page(9111, { ...soft, browser: "B 0" }),
+      page(5111, { ...soft, variant: "old" }),
+      page(4111, soft),
+      page(8222, { ...soft, peer: "p" }),
+      page(0, { ...soft, peer: "q", why: "has no softmax" }),
+      page(20, hard),
+      page(30, { ...hard, peer: "p" }),
+    ]);
+    await writeReport(folder, [machine]);
+    const report = readFileSync(join(folder, "REPORT.md"), "utf8");
+    const [before, software, hardware] = report.split("### WebGPU beside other libraries: ");
+    expect(before).not.toContain("softmax");
+    expect(software).toMatch(/^Soft \(software\), B 1\n/);
+    expect(software).toContain("| softmax | R=1 | 4.111 | 8.222 (2 ×) |  |");
+    expect(software).toContain("- q, softmax R=1: has no softmax");
+    expect(hardware).toMatch(/^Hard \(hardware\), B 1\n/);
+    expect(hardware).toContain("| softmax | R=1 | 0.02 | 0.03 (1.5 ×) |");
+    const drawn = (kind: string) =>
+      readFileSync(join(folder, "charts", `${machine.name}-webgpu-peers-${kind}.svg`), "utf8");
+    expect(drawn("software")).toMatch(/>4\.111<.*>8\.222</);
+    expect(drawn("software")).not.toMatch(/>0\.02<|>9\.111<|>5\.111</);
+    expect(drawn("hardware-2")).toMatch(/>0.02<.*>0.03</);
+  });
+
+  test("a chart of WebGPU holds one adapter and no rows from a browser", () => {
+    const series = (p50_us: number, more: Partial<BenchRow>) =>
+      [64, 128, 256].map((n) =>
+        row(p50_us, {
+          kernel: "relu",
+          shape: `N=${n}`,
+          source: "series",
+          backend: "webgpu",
+          ...more,
+        }),
+      );
+    const on = (adapter: string, software: boolean) => {
+      const place = { adapter, software };
+      const roof = row(1, { kernel: "roof_memory", backend: "webgpu", gbps: 100, ...place });
+      return [roof, ...series(1, place), ...series(1, { ...place, browser: "B 1" })];
+    };
+    const found = charts([...on("Soft", true), ...on("Hard", false)]);
+    expect(found.map((c) => c.title.replace(/^.*?, .*?, /, ""))).toEqual([
+      "Soft (software)",
+      "Hard (hardware)",
+    ]);
+    expect(new Set(found.map((c) => c.name)).size).toBe(2);
+    for (const { svg } of found) {
+      const dots = svg.split('aria-label="dot"')[1].split("aria-label=")[0];
+      expect(dots.match(/<path /g)).toHaveLength(3);
+    }
+  });
+
   test("the top edge of a chart is the roof, and what is above it sits on the edge", () => {
     const [chart] = charts(fixtureRows()).filter((c) => c.name === "matmul-node20-1");
     expect(chart.svg).toMatch(/^<svg [^>]*xmlns="http:\/\/www.w3.org\/2000\/svg"/);
@@ -279,7 +361,7 @@ describe("shapes", () => {
 
   test("cases for peers run here", async () => {
     using backend = await init("wasm");
-    const cases = peerCases(suites).filter((c) => /add 1048576|step/.test(c.name));
+    const cases = peerCases(suites).filter((c) => /add 1048576|step|backward/.test(c.name));
     expect(cases.length).toBe(1 + steps.length);
     for (const { point } of cases) {
       const subject = await point.prepare(backend);
@@ -289,7 +371,7 @@ describe("shapes", () => {
     }
   });
 
-  test.each(steps)("the loss of the $name falls", async ({ point }) => {
+  test.each(trainingSteps)("the loss of the $name falls", async ({ point }) => {
     using backend = await init("wasm");
     const subject = await point.prepare(backend);
     const losses = [...((await subject.output?.()) ?? [])];

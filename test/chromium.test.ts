@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { inputData } from "../bench/uniform.ts";
 import { launchChromium } from "../cli/chromium.ts";
+import { openPeerPage } from "../cli/peer-page.ts";
 import { type Chromium, openChromium } from "./support/browser.ts";
 import type { Label, Place } from "./support/page.ts";
 import { suites } from "./support/registry.ts";
@@ -52,6 +54,36 @@ describe.each([
       expect(await chromium.ask(place, "suite", label, index)).toBeGreaterThan(0);
     },
   );
+});
+
+test("bench --peers: tilegrad in its page answers as its peers do", async () => {
+  const page = await openPeerPage("tilegrad");
+  try {
+    const ask = async (request: object) => (await page.call(request)) as Record<string, unknown>;
+    expect(await ask({ do: "hello" })).toMatchObject({ build: expect.any(String) });
+    const replay = (name: string) =>
+      ask({ do: "prepare", problem: { op: "replay", name, inputs: [] } });
+    const prepared = await replay("matmul 256");
+    expect(prepared).toMatchObject({ copies: false, facts: { shape: "M=256 K=256 N=256" } });
+    const [a, b] = inputData([
+      [256, 256],
+      [256, 256],
+    ]);
+    const indices = prepared.indices as number[];
+    expect(indices.length).toBeGreaterThanOrEqual(64);
+    (prepared.values as number[]).forEach((v, i) => {
+      const [m, n] = [Math.floor(indices[i] / 256), indices[i] % 256];
+      let want = 0;
+      for (let k = 0; k < 256; k++) want += a[256 * m + k] * b[256 * k + n];
+      expect(Math.abs(v - want)).toBeLessThan(1e-4);
+    });
+    const { seconds } = await ask({ do: "time", minSamples: 2, maxSeconds: 0.01 });
+    for (const s of seconds as number[]) expect(s).toBeGreaterThan(0);
+    expect(await ask({ do: "dispose" })).toEqual({});
+    expect(await replay("no such case")).toMatchObject({ error: expect.any(String) });
+  } finally {
+    await page.close();
+  }
 });
 
 test("a browser that is not there is an error with a remedy", async () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Backend, type Tensor, vjp } from "../core/index.ts";
+import { type Backend, type Tensor, valueAndGrad, vjp } from "../core/index.ts";
 import {
   adamw,
   add,
@@ -16,6 +16,7 @@ import {
   groupnorm,
   layernorm,
   matmul,
+  mean,
   rmsnorm,
   sgd,
   silu,
@@ -89,6 +90,17 @@ describe.each(["ref", "wasm", "webgpu"] as const)("gradients on %s", (name) => {
     );
     await near(value as Tensor, r.loss);
     await near(grads.z, r.dlogits);
+  });
+
+  test("softmax_xent with reduction mean is the mean of the rows, and so is its gradient", async () => {
+    const r = torch.softmax_xent;
+    const labels = be.tensor([4], r.labels, "i32");
+    const z = be.tensor([4, 6], r.logits);
+    const at = (f: (t: Tensor) => Tensor) => valueAndGrad(f)(z);
+    const rows = at((t) => mean(softmax_xent(t, labels).loss));
+    const once = at((t) => softmax_xent(t, labels, { reduction: "mean" }).loss);
+    await near(once.value, [...(await rows.value.read())]);
+    await near(once.grads, [...(await rows.grads.read())]);
   });
 
   test("adamw is PyTorch's", async () => {

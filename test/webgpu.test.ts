@@ -77,7 +77,7 @@ describe("errors", () => {
   });
 
   test("prepare raises it before any call", async () => {
-    await expect(be.prepare([{ kernel: faulty, dims: { N: 4 } }])).rejects.toThrow(
+    await expect(be.prepare([{ kernel: faulty, shapes: { x: [4] } }])).rejects.toThrow(
       /^\[faulty\] wgsl\/faulty\.wgsl:2: /,
     );
     const x = be.tensor([4]);
@@ -321,9 +321,12 @@ describe("first calls", () => {
       return later.call(device, d);
     };
     await be.prepare([
-      { kernel: softmax, dims: { R: 8, C: 16 } },
-      { kernel: add, dims: { N: [8, 16], A: [8, 16], B: [16] } },
+      { kernel: softmax, shapes: { x: [8, 16] } },
+      { kernel: add, shapes: { a: [8, 16], b: [16] } },
     ]);
+    await expect(be.prepare([{ kernel: add, shapes: { a: [3], b: [2] } }])).rejects.toThrow(
+      "[add] a and b: (3) and (2) do not agree in their trailing axes",
+    );
     const x = be.tensor([8, 16]);
     const y = be.tensor([16]);
     await add(softmax(x), y).read();
@@ -356,8 +359,7 @@ const twice = defineKernel({
     consts: { BY: by },
     when: (_d: unknown, p: Params) => p.by === by,
     scratch: ({ N }: Record<string, number>) => 4 * N,
-    // biome-ignore lint/suspicious/noThenProperty: a list of passes
-    then: [shared],
+    further: [shared],
   })),
 });
 

@@ -1,3 +1,4 @@
+import { clipScale } from "./lib/clip";
 import { exp4, log4 } from "./lib/math";
 
 // AdamW in place over tiles of 1024: m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
@@ -10,12 +11,14 @@ function power(b: f32, t: f32): f32 {
 }
 
 export function adamw_f32(
-  p: usize, m: usize, v: usize, g: usize, N: u32,
-  lr: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, t: f32, lo: u32, hi: u32,
+  p: usize, m: usize, v: usize, g: usize, sumsq: usize, N: u32, present: u32,
+  lr: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, t: f32, max_norm: f32, lo: u32, hi: u32,
 ): void {
   const end = min(hi * TILE, N);
   const c1: f32 = 1 / (1 - power(beta1, t));
   const c2: f32 = 1 / (1 - power(beta2, t));
+  const s = clipScale(sumsq, max_norm);
+  const vs = f32x4.splat(s);
   const vlr = f32x4.splat(lr);
   const vb1 = f32x4.splat(beta1);
   const vb2 = f32x4.splat(beta2);
@@ -28,7 +31,7 @@ export function adamw_f32(
   let i = lo * TILE;
   let o = (<usize>i) << 2;
   for (; i + 4 <= end; i += 4) {
-    const vg = v128.load(g + o);
+    const vg = f32x4.mul(vs, v128.load(g + o));
     const nm = f32x4.add(f32x4.mul(vb1, v128.load(m + o)), f32x4.mul(va1, vg));
     const nv = f32x4.add(f32x4.mul(vb2, v128.load(v + o)), f32x4.mul(va2, f32x4.mul(vg, vg)));
     v128.store(m + o, nm);
@@ -39,7 +42,7 @@ export function adamw_f32(
     o += 16;
   }
   for (; i < end; i++) {
-    const sg = load<f32>(g + o);
+    const sg = s * load<f32>(g + o);
     const nm = beta1 * load<f32>(m + o) + (1 - beta1) * sg;
     const nv = beta2 * load<f32>(v + o) + (1 - beta2) * (sg * sg);
     store<f32>(m + o, nm);

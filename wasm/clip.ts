@@ -1,11 +1,11 @@
+import { clipScale } from "./lib/clip";
+
 // What happens to a gradient before its step: clipping in place over tiles of 1024, skipping.
 
 const TILE: u32 = 1024;
 
 export function clip_by_norm_f32(g: usize, sumsq: usize, N: u32, max_norm: f32, lo: u32, hi: u32): void {
-  const norm = sqrt<f32>(load<f32>(sumsq));
-  // Not min(): a NaN norm must reach g, not vanish in a comparison.
-  const s: f32 = norm <= max_norm ? 1 : max_norm / norm;
+  const s = clipScale(sumsq, max_norm);
   const by = f32x4.splat(s);
   const end = min(hi * TILE, N);
   let i = lo * TILE;

@@ -4,6 +4,7 @@ import { store4x4 } from "./lib/transpose";
 // Stockham's transform of rows, radix 4 with a last pass of radix 2 where log₂ N is odd. A tile is a row.
 // A pass reads n/4 groups of s numbers at four places and writes them side by side, so that the result
 // comes out in order; vectors run over the groups in the first pass (s = 1), within a group after it.
+// Other lengths go through their factors, 4 and primes, a prime by its definition.
 // The inverse is the same with real and imaginary planes exchanged.
 
 const HALF_PI: f64 = 1.5707963267948966;
@@ -182,6 +183,114 @@ function halves(y: usize, x: usize, N: u32): void {
   }
 }
 
+/** cos and sin of 2πk/N for k < N, for any N: the angle to the nearest quarter turn by series, in f64. */
+function anyRoots(c: usize, s: usize, N: u32): void {
+  for (let k: u32 = 0; k < N; k++) {
+    const quarter = <u32>((8 * <u64>k + N) / (2 * <u64>N));
+    const a = (HALF_PI * (4 * <f64>k - <f64>quarter * <f64>N)) / <f64>N;
+    const z = a * a;
+    let p: f64 = 1;
+    for (let n: f64 = 16; n > 0; n -= 2) p = 1 - (z * p) / (n * (n - 1));
+    let q: f64 = 1;
+    for (let n: f64 = 17; n > 1; n -= 2) q = 1 - (z * q) / (n * (n - 1));
+    q *= a;
+    const at = (<usize>k) << 2;
+    const x = <f32>(quarter & 1 ? -q : p);
+    const y = <f32>(quarter & 1 ? p : q);
+    store<f32>(c + at, quarter & 2 ? -x : x);
+    store<f32>(s + at, quarter & 2 ? -y : y);
+  }
+}
+
+/** 4 where it divides n, else the least prime factor. */
+function radixOf(n: u32): u32 {
+  if (n % 4 == 0) return 4;
+  for (let r: u32 = 2; r * r <= n; r++) if (n % r == 0) return r;
+  return n;
+}
+
+/** A pass of radix r: number j of group p is f Σ_k x[p + m k] e^(−2πi j (p + m k)/n), m = n/r, k < r. */
+function anyPass(
+  yr: usize, yi: usize, xr: usize, xi: usize, n: u32, r: u32, N: u32, c: usize, s: usize, f: f32,
+): void {
+  const group = N / n;
+  const m = n / r;
+  const hop = (<usize>m * group) << 2;
+  const vf = f32x4.splat(f);
+  for (let p: u32 = 0; p < m; p++) {
+    for (let j: u32 = 0; j < r; j++) {
+      const o = (<usize>p * group) << 2;
+      const to = (<usize>(r * p + j) * group) << 2;
+      const step = <u32>((<u64>j * m) % n) * group;
+      const start = <u32>((<u64>j * p) % n) * group;
+      let q: u32 = 0;
+      for (; q + 4 <= group; q += 4) {
+        const at = <usize>q << 2;
+        let from = o + at;
+        let w = start;
+        let sr = f32x4.splat(0);
+        let si = sr;
+        for (let k: u32 = 0; k < r; k++) {
+          const a = v128.load(xr + from);
+          const b = v128.load(xi + from);
+          const u = v128.load32_splat(c + ((<usize>w) << 2));
+          const v = v128.load32_splat(s + ((<usize>w) << 2));
+          sr = madd(b, v, madd(a, u, sr));
+          si = nmadd(a, v, madd(b, u, si));
+          from += hop;
+          w += step;
+          if (w >= N) w -= N;
+        }
+        v128.store(yr + to + at, f32x4.mul(sr, vf));
+        v128.store(yi + to + at, f32x4.mul(si, vf));
+      }
+      for (; q < group; q++) {
+        const at = <usize>q << 2;
+        let from = o + at;
+        let w = start;
+        let sr: f32 = 0;
+        let si: f32 = 0;
+        for (let k: u32 = 0; k < r; k++) {
+          const a = load<f32>(xr + from);
+          const b = load<f32>(xi + from);
+          const u = load<f32>(c + ((<usize>w) << 2));
+          const v = load<f32>(s + ((<usize>w) << 2));
+          sr += a * u + b * v;
+          si += b * u - a * v;
+          from += hop;
+          w += step;
+          if (w >= N) w -= N;
+        }
+        store<f32>(yr + to + at, sr * f);
+        store<f32>(yi + to + at, si * f);
+      }
+    }
+  }
+}
+
+/** Passes that alternate between y and scratch, the last of which writes y. */
+function anyLength(
+  yr: usize, yi: usize, xr: usize, xi: usize, tr: usize, ti: usize, N: u32, c: usize, s: usize, k: f32,
+): void {
+  let n = N;
+  let inPlace = false;
+  while (n > 1) {
+    n /= radixOf(n);
+    inPlace = !inPlace;
+  }
+  n = N;
+  while (n > 1) {
+    const r = radixOf(n);
+    if (inPlace) anyPass(yr, yi, xr, xi, n, r, N, c, s, k);
+    else anyPass(tr, ti, xr, xi, n, r, N, c, s, k);
+    xr = inPlace ? yr : tr;
+    xi = inPlace ? yi : ti;
+    inPlace = !inPlace;
+    k = 1;
+    n /= r;
+  }
+}
+
 /** The definition, for N < 16. */
 function small(yr: usize, yi: usize, xr: usize, xi: usize, N: u32, c: usize, s: usize, k: f32): void {
   for (let i: u32 = 0; i < N; i++) {
@@ -218,7 +327,9 @@ export function fft_f32(
   const zeros = s + bytes;
   const k = factor(N, inverse, norm);
   const vk = f32x4.splat(k);
-  roots(c, s, N);
+  const isPower = (N & (N - 1)) == 0;
+  if (isPower) roots(c, s, N);
+  else anyRoots(c, s, N);
   if (!xi) memory.fill(zeros, 0, bytes);
   const passes = (32 - clz(N)) >> 1;
   for (let r = lo; r < hi; r++) {
@@ -234,6 +345,10 @@ export function fft_f32(
       const y = dr;
       dr = di;
       di = y;
+    }
+    if (!isPower) {
+      anyLength(dr, di, sr, si, tr, ti, N, c, s, k);
+      continue;
     }
     if (N < 16) {
       small(dr, di, sr, si, N, c, s, k);

@@ -1,7 +1,7 @@
 import { put } from "./lib/accumulate";
 import { normal4, threefry8, uniform4, x0, x1, y0, y1 } from "./lib/random";
 
-// Random fills over tiles of 1024 elements. Element i takes counter (i >> 1, t): the two
+// Random fills over tiles of 1024 elements. Element i takes counter ((first + i) >> 1, t): the two
 // words, or normals, of a counter are neighbours.
 
 const TILE: u32 = 1024;
@@ -40,25 +40,25 @@ function emit(kind: i32, y: usize, u0: v128, u1: v128, a: f32, b: f32, left: u32
 
 // @ts-ignore: decorator
 @inline
-function fill(kind: i32, y: usize, N: u32, seed: u32, stream: u32, t: u32, a: f32, b: f32, lo: u32, hi: u32): void {
+function fill(kind: i32, y: usize, N: u32, seed: u32, stream: u32, t: u32, first: u32, a: f32, b: f32, lo: u32, hi: u32): void {
   const end = min(hi * TILE, N);
   const time = i32x4.splat(t);
   for (let i = lo * TILE; i < end; i += 16) {
-    threefry8(seed, stream, i32x4.add(i32x4.splat(i >> 1), i32x4(0, 1, 2, 3)), time);
+    threefry8(seed, stream, i32x4.add(i32x4.splat((first >> 1) + (i >> 1)), i32x4(0, 1, 2, 3)), time);
     const p = y + ((<usize>i) << 2);
     emit(kind, p, x0, x1, a, b, end - i);
     if (end - i > 8) emit(kind, p + 32, y0, y1, a, b, end - i - 8);
   }
 }
 
-export function uniform_f32(y: usize, N: u32, seed: u32, stream: u32, t: u32, lo: u32, hi: u32): void {
-  fill(UNIFORM, y, N, seed, stream, t, 0, 0, lo, hi);
+export function uniform_f32(y: usize, N: u32, seed: u32, stream: u32, t: u32, first: u32, lo: u32, hi: u32): void {
+  fill(UNIFORM, y, N, seed, stream, t, first, 0, 0, lo, hi);
 }
 
-export function normal_f32(y: usize, N: u32, seed: u32, stream: u32, t: u32, mean: f32, sigma: f32, lo: u32, hi: u32): void {
-  fill(NORMAL, y, N, seed, stream, t, mean, sigma, lo, hi);
+export function normal_f32(y: usize, N: u32, seed: u32, stream: u32, t: u32, first: u32, mean: f32, sigma: f32, lo: u32, hi: u32): void {
+  fill(NORMAL, y, N, seed, stream, t, first, mean, sigma, lo, hi);
 }
 
-export function bernoulli_f32(y: usize, N: u32, seed: u32, stream: u32, t: u32, p: f32, lo: u32, hi: u32): void {
-  fill(BERNOULLI, y, N, seed, stream, t, p, 0, lo, hi);
+export function bernoulli_f32(y: usize, N: u32, seed: u32, stream: u32, t: u32, first: u32, p: f32, lo: u32, hi: u32): void {
+  fill(BERNOULLI, y, N, seed, stream, t, first, p, 0, lo, hi);
 }

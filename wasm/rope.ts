@@ -98,17 +98,32 @@ function turnNeighbours(y: usize, x: usize, cos: usize, sin: usize, half: u32, b
   }
 }
 
+/** n elements, n even, that are not turned. */
+function handOn(y: usize, x: usize, n: u32, beta: f32): void {
+  let i: u32 = 0;
+  for (; i + 4 <= n; i += 4) {
+    put4(y, v128.load(x), beta);
+    x += 16;
+    y += 16;
+  }
+  if (i < n) {
+    put1(y, load<f32>(x), beta);
+    put1(y + 4, load<f32>(x, 4), beta);
+  }
+}
+
 export function rope_f32(
   y: usize, x: usize, R: u32, S: u32, D: u32,
-  theta: f32, offset: u32, interleaved: u32, inverse: u32, beta: f32,
+  theta: f32, offset: u32, interleaved: u32, inverse: u32, rotary: u32, beta: f32,
   scratch: usize, lo: u32, hi: u32,
 ): void {
   if (D == 0) return;
-  const half = D / 2;
+  const turned = rotary ? rotary : D;
+  const half = turned / 2;
   const frequency = scratch;
   const cos = scratch + ((<usize>half + 1) & ~1) * 8;
   const sin = cos + ((<usize>half + 3) & ~3) * 4;
-  const r = ratio(theta, D);
+  const r = ratio(theta, turned);
   let f = INV_2PI;
   for (let i: u32 = 0; i < half; i++) {
     store<u64>(frequency + ((<usize>i) << 3), f);
@@ -131,6 +146,7 @@ export function rope_f32(
     for (let k: u32 = 0; k < R; k++) {
       if (interleaved) turnNeighbours(y + at, x + at, cos, sin, half, beta);
       else turnHalves(y + at, x + at, cos, sin, half, beta);
+      if (turned < D) handOn(y + at + (turned << 2), x + at + (turned << 2), D - turned, beta);
       at += stride;
     }
   }

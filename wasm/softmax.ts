@@ -1,8 +1,8 @@
 import { put, put4, take } from "./lib/accumulate";
-import { nmadd } from "./lib/math";
-import { ROWS, rowAt, rowDot, rowExp, rowMax } from "./lib/row";
+import { exp4, nmadd } from "./lib/math";
+import { ROWS, rowAt, rowDot, rowExp, rowLse, rowMax, rowSum } from "./lib/row";
 
-// Softmax of rows and its two derivatives. A row whose maximum is -Inf has nothing in it: zeros.
+// Softmax of rows and its two derivatives, its logarithm and the derivative of that. A row whose maximum is -Inf has nothing in it: zeros.
 
 export function softmax_f32(
   y: usize, x: usize, R: u32, C: u32, beta: f32, scratch: usize, lo: u32, hi: u32,
@@ -13,7 +13,7 @@ export function softmax_f32(
     let py = rowAt(y, r, C);
     const m = rowMax(px, C);
     // The largest term is 1, so a sum of 0 is that of an empty row; a NaN is in the sum.
-    const s = rowExp(true, scratch, px, m == -Infinity ? 0 : m, C);
+    const s = rowExp(scratch, px, m == -Infinity ? 0 : m, C);
     const inv = f32x4.splat(s == 0 ? 0 : 1 / s);
     let e = scratch;
     let i: u32 = 0;
@@ -75,5 +75,42 @@ export function softmax_bwd_bwd_y_f32(gy: usize, u: usize, dy: usize, y: usize, 
     }
     const n = C - i;
     if (n) put(po + p, second(take(pu + p, n, 0), take(pd + p, n, 0), s, t), n, beta);
+  }
+}
+
+export function log_softmax_f32(y: usize, x: usize, R: u32, C: u32, beta: f32, lo: u32, hi: u32): void {
+  const end = min(hi * ROWS, R);
+  for (let r = lo * ROWS; r < end; r++) {
+    const px = rowAt(x, r, C);
+    const py = rowAt(y, r, C);
+    const l = rowLse(px, 1, C);
+    // An empty row is -Inf throughout.
+    const vl = f32x4.splat(l == -Infinity ? 0 : l);
+    let i: u32 = 0;
+    let p: usize = 0;
+    for (; i + 4 <= C; i += 4) {
+      put4(py + p, f32x4.sub(v128.load(px + p), vl), beta);
+      p += 16;
+    }
+    const n = C - i;
+    if (n) put(py + p, f32x4.sub(take(px + p, n, 0), vl), n, beta);
+  }
+}
+
+export function log_softmax_bwd_f32(dx: usize, dy: usize, y: usize, R: u32, C: u32, beta: f32, lo: u32, hi: u32): void {
+  const end = min(hi * ROWS, R);
+  for (let r = lo * ROWS; r < end; r++) {
+    const pd = rowAt(dy, r, C);
+    const py = rowAt(y, r, C);
+    const po = rowAt(dx, r, C);
+    const s = f32x4.splat(rowSum(pd, C));
+    let i: u32 = 0;
+    let p: usize = 0;
+    for (; i + 4 <= C; i += 4) {
+      put4(po + p, nmadd(exp4(v128.load(py + p)), s, v128.load(pd + p)), beta);
+      p += 16;
+    }
+    const n = C - i;
+    if (n) put(po + p, nmadd(exp4(take(py + p, n, 0)), s, take(pd + p, n, 0)), n, beta);
   }
 }

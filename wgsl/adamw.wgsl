@@ -1,12 +1,17 @@
+//! use clip
 //! use index
 //! use math
 // AdamW in place, one thread an element.
-struct P { N: u32, lr: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, t: f32 }
+struct P {
+  N: u32, present: u32,
+  lr: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, t: f32, max_norm: f32,
+}
 @group(0) @binding(0) var<storage, read_write> w: array<f32>; // (N)
 @group(0) @binding(1) var<storage, read_write> m: array<f32>; // (N)
 @group(0) @binding(2) var<storage, read_write> v: array<f32>; // (N)
 @group(0) @binding(3) var<storage, read> g: array<f32>;       // (N)
-@group(0) @binding(4) var<uniform> p: P;
+@group(0) @binding(4) var<storage, read> sumsq: array<f32>;   // ()
+@group(0) @binding(5) var<uniform> p: P;
 
 // 1 / (1 − bᵗ)
 fn correction(b: f32) -> f32 {
@@ -17,8 +22,10 @@ fn correction(b: f32) -> f32 {
 fn adamw_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = linear_index(wid, n, l);
   if (i >= p.N) { return; }
-  let nm = p.beta1 * m[i] + (1.0 - p.beta1) * g[i];
-  let nv = p.beta2 * v[i] + (1.0 - p.beta2) * g[i] * g[i];
+  var d = g[i];
+  if (p.present != 0u) { d *= clip_scale(sumsq[0], p.max_norm); }
+  let nm = p.beta1 * m[i] + (1.0 - p.beta1) * d;
+  let nv = p.beta2 * v[i] + (1.0 - p.beta2) * d * d;
   m[i] = nm;
   v[i] = nv;
   let u = nm * correction(p.beta1) / (sqrt(nv * correction(p.beta2)) + p.eps);

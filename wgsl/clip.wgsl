@@ -1,3 +1,4 @@
+//! use clip
 //! use index
 // g ← g · min(1, max_norm / √sumsq) in place, one thread an element.
 struct P { N: u32, max_norm: f32 }
@@ -8,8 +9,7 @@ struct P { N: u32, max_norm: f32 }
 @compute @workgroup_size(64)
 fn clip_by_norm_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = linear_index(w, n, l);
-  let norm = sqrt(sumsq[0]);
-  if (i < p.N) { g[i] = g[i] * select(p.max_norm / norm, 1.0, norm <= p.max_norm); }
+  if (i < p.N) { g[i] = g[i] * clip_scale(sumsq[0], p.max_norm); }
 }
 
 struct PS { N: u32, K: u32 }

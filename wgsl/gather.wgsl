@@ -1,7 +1,7 @@
 //! use index
-// Rows picked by an index: a thread an element. Its transpose: a workgroup a row of y, which looks
-// through the index 64 entries at a time and adds the rows that are its own in their order. The `last`
-// kernels pick elements of each row: a thread an element.
+//! use merge
+// Rows picked by an index, and elements of each row: a thread an element. Their transposes sort the entries
+// by where they go, and of each place by their order, so that the first of a run adds up the whole of it.
 struct PG { N: u32, D: u32, V: u32, outside: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (N,D), scatter (V,D)
 @group(0) @binding(1) var<storage, read> x: array<f32>;       // (V,D), scatter (N,D)
@@ -24,32 +24,6 @@ fn gather_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u
   put(i, x[u32(v) * pg.D + i % pg.D], pg.beta);
 }
 
-struct PS { V: u32, D: u32, N: u32, size: u32, beta: f32 }
-@group(0) @binding(3) var<uniform> ps: PS;
-
-var<workgroup> ours: array<u32, 64>;
-
-@compute @workgroup_size(64)
-fn scatter_add_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let row = w.y * g.x + w.x;
-  // Columns in passes of 64, so that a thread keeps its sum in a register.
-  for (var c0 = 0u; c0 < ps.D; c0 += 64u) {
-    let c = c0 + l;
-    var s = 0.0;
-    for (var n0 = 0u; n0 < ps.N; n0 += 64u) {
-      let n = n0 + l;
-      workgroupBarrier();
-      ours[l] = 0u;
-      if (n < ps.N) { ours[l] = select(0u, 1u, index[n] == i32(row)); }
-      workgroupBarrier();
-      for (var k = 0u; k < 64u; k++) {
-        if (ours[k] == 1u && c < ps.D) { s += x[(n0 + k) * ps.D + c]; }
-      }
-    }
-    if (row < ps.V && c < ps.D) { put(row * ps.D + c, s, ps.beta); }
-  }
-}
-
 struct PGL { R: u32, K: u32, C: u32, outside: u32, beta: f32 }
 @group(0) @binding(3) var<uniform> pgl: PGL;
 
@@ -65,18 +39,117 @@ fn gather_last_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: 
   put(i, x[i / pgl.K * pgl.C + u32(c)], pgl.beta);
 }
 
+// scatter_add: (V,D) from (N,D). Where LAST is 1, scatter_add_last has R, C and K in the same words.
+struct PS { V: u32, D: u32, N: u32, size: u32, beta: f32 }
+@group(0) @binding(3) var<uniform> ps: PS;
+// Width of the lists before an even and before an odd pass, then two lists of entries.
+@group(0) @binding(4) var<storage, read_write> scratch: array<u32>; // 2 + 2 (N), 2 + 2 (R,K)
+
+const LAST = 0u;
+
+fn rows_of() -> u32 { return select(1u, ps.V, LAST == 1u); }
+fn places() -> u32 { return select(ps.V, ps.D, LAST == 1u); }
+fn columns() -> u32 { return select(ps.D, 1u, LAST == 1u); }
+
+fn item(side: u32, at: u32) -> u32 {
+  return scratch[2u + side * rows_of() * ps.N + at];
+}
+fn put_item(side: u32, at: u32, v: u32) {
+  scratch[2u + side * rows_of() * ps.N + at] = v;
+}
+// Entries outside come last.
+fn item_key(row: u32, i: u32) -> u32 {
+  let v = index[row * ps.N + i];
+  return select(min(u32(v), places()), places(), v < 0);
+}
+
+fn sort_entries(t: u32) {
+  if (t == 0u) { scratch[0] = BLOCK; }
+  sort_block(t, 0u, rows_of(), ps.N);
+}
+
+@compute @workgroup_size(64)
+fn scatter_add_f32__sorted(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  sort_entries(linear_index(w, g, l));
+}
+
+@compute @workgroup_size(64)
+fn scatter_add_last_f32__sorted(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  sort_entries(linear_index(w, g, l));
+}
+
+@compute @workgroup_size(64)
+fn scatter_merge_even(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let t = linear_index(w, g, l);
+  let width = scratch[0];
+  if (t == 0u) { scratch[1] = 2u * width; }
+  merge_pass(t, 0u, width, rows_of(), ps.N);
+}
+
+@compute @workgroup_size(64)
+fn scatter_merge_odd(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let t = linear_index(w, g, l);
+  let width = scratch[1];
+  if (t == 0u) { scratch[0] = 2u * width; }
+  merge_pass(t, 1u, width, rows_of(), ps.N);
+}
+
+// What no entry names: 0 or what was there. Eight elements a thread.
+@compute @workgroup_size(64)
+fn scatter_start(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let first = (w.y * g.x + w.x) * 512u + l;
+  for (var i = first; i < min(first + 512u, ps.V * ps.D); i += 64u) { put(i, 0.0, ps.beta); }
+}
+
+// A thread an entry in sorted order and a column.
+@compute @workgroup_size(64)
+fn scatter_sum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let t = linear_index(w, g, l);
+  let D = columns();
+  let row = t / max(1u, ps.N * D);
+  if (row >= rows_of() || ps.N * D == 0u) { return; }
+  let j = t / D % ps.N;
+  let o = row * ps.N;
+  let side = merge_levels(ps.N) & 1u;
+  let to = item_key(row, item(side, o + j));
+  if (to >= places()) { return; }
+  if (j > 0u) {
+    if (item_key(row, item(side, o + j - 1u)) == to) { return; }
+  }
+  var s = 0.0;
+  for (var k = j; k < ps.N; k++) {
+    let i = item(side, o + k);
+    if (item_key(row, i) != to) { break; }
+    s += x[(o + i) * D + t % D];
+  }
+  y[(row * places() + to) * D + t % D] += s;
+}
+
+// Few entries: each element of y looks through all of them.
+@compute @workgroup_size(64)
+fn scatter_add_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let t = linear_index(w, g, l);
+  if (t >= ps.V * ps.D) { return; }
+  let to = i32(t / ps.D);
+  var s = 0.0;
+  for (var i = 0u; i < ps.N; i++) {
+    if (index[i] == to) { s += x[i * ps.D + t % ps.D]; }
+  }
+  put(t, s, ps.beta);
+}
+
 struct PSL { R: u32, C: u32, K: u32, size: u32, beta: f32 }
 @group(0) @binding(3) var<uniform> psl: PSL;
 
 @compute @workgroup_size(64)
 fn scatter_add_last_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = linear_index(w, g, l);
-  if (i >= psl.R * psl.C) { return; }
-  let o = i / psl.C * psl.K;
-  let c = i32(i % psl.C);
+  let t = linear_index(w, g, l);
+  if (t >= psl.R * psl.C) { return; }
+  let to = i32(t % psl.C);
+  let first = t / psl.C * psl.K;
   var s = 0.0;
-  for (var k = 0u; k < psl.K; k++) {
-    if (index[o + k] == c) { s += x[o + k]; }
+  for (var i = first; i < first + psl.K; i++) {
+    if (index[i] == to) { s += x[i]; }
   }
-  put(i, s, psl.beta);
+  put(t, s, psl.beta);
 }

@@ -6,11 +6,16 @@
 // modulo 2^64, is the exact remainder of the angle. The integer steps are those of wasm/rope.ts.
 struct P {
   R: u32, S: u32, D: u32,
-  theta: f32, offset: u32, interleaved: u32, inverse: u32, beta: f32,
+  theta: f32, offset: u32, interleaved: u32, inverse: u32, rotary: u32, beta: f32,
 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (R,S,D)
 @group(0) @binding(1) var<storage, read> x: array<f32>;       // (R,S,D)
 @group(0) @binding(2) var<uniform> p: P;
+
+// Elements that are turned; the others are handed on.
+fn turned() -> u32 {
+  return select(p.rotary, p.D, p.rotary == 0u);
+}
 
 fn add64(a: vec2u, b: vec2u) -> vec2u {
   let lo = a.y + b.y;
@@ -45,16 +50,16 @@ fn log2_fixed(theta: f32) -> vec2u {
   return v;
 }
 
-// θ^(−2i/D) / 2π. e^−z = 1 − z(1 − z/2(1 − z/3(…))), and 1 − t is the complement of t.
+// θ^(−2i/turned) / 2π. e^−z = 1 − z(1 − z/2(1 − z/3(…))), and 1 − t is the complement of t.
 fn frequency(i: u32) -> vec2u {
-  // 2i/D as a fraction of 2^64, 16 bits at a time.
-  let q3 = ((2u * i) << 16u) / p.D;
-  let r3 = ((2u * i) << 16u) % p.D;
-  let q2 = (r3 << 16u) / p.D;
-  let r2 = (r3 << 16u) % p.D;
-  let q1 = (r2 << 16u) / p.D;
-  let r1 = (r2 << 16u) % p.D;
-  let share = vec2u((q3 << 16u) | q2, (q1 << 16u) | ((r1 << 16u) / p.D));
+  // 2i/turned as a fraction of 2^64, 16 bits at a time.
+  let q3 = ((2u * i) << 16u) / turned();
+  let r3 = ((2u * i) << 16u) % turned();
+  let q2 = (r3 << 16u) / turned();
+  let r2 = (r3 << 16u) % turned();
+  let q1 = (r2 << 16u) / turned();
+  let r1 = (r2 << 16u) % turned();
+  let share = vec2u((q3 << 16u) | q2, (q1 << 16u) | ((r1 << 16u) / turned()));
   let e = mulhi64(log2_fixed(p.theta), share);
   let z = mulhi64(vec2u((e.x << 8u) | (e.y >> 24u), e.y << 8u), vec2u(0xb17217f7u, 0xd1cf79abu));
   var a = vec2u(0xffffffffu, 0xffffffffu);
@@ -66,13 +71,26 @@ fn frequency(i: u32) -> vec2u {
   return vec2u(a.x >> n, (a.y >> n) | (a.x << (32u - n)));
 }
 
+fn put(i: u32, v: f32) {
+  if (p.beta != 0.0) { y[i] = v + p.beta * y[i]; } else { y[i] = v; }
+}
+
 @compute @workgroup_size(64)
 fn rope_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let at = linear_index(w, g, l);
-  let half = p.D / 2u;
-  if (at >= p.S * half) { return; }
-  let i = at % half;
-  let s = at / half;
+  let pairs = p.D / 2u;
+  if (at >= p.S * pairs) { return; }
+  let half = turned() / 2u;
+  let i = at % pairs;
+  let s = at / pairs;
+  if (i >= half) {
+    for (var r = 0u; r < p.R; r++) {
+      let ia = (r * p.S + s) * p.D + 2u * i;
+      put(ia, x[ia]);
+      put(ia + 1u, x[ia + 1u]);
+    }
+    return;
+  }
   let f = frequency(i);
   let position = p.offset + s;
   let turn = bitcast<i32>(position * f.x + mulhi(position, f.y));
@@ -83,13 +101,9 @@ fn rope_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, 
     let row = (r * p.S + s) * p.D;
     let ia = row + select(i, 2u * i, p.interleaved != 0u);
     let ib = ia + select(half, 1u, p.interleaved != 0u);
-    var a = x[ia] * cs - x[ib] * sn;
-    var b = x[ib] * cs + x[ia] * sn;
-    if (p.beta != 0.0) {
-      a += p.beta * y[ia];
-      b += p.beta * y[ib];
-    }
-    y[ia] = a;
-    y[ib] = b;
+    let a = x[ia] * cs - x[ib] * sn;
+    let b = x[ib] * cs + x[ia] * sn;
+    put(ia, a);
+    put(ib, b);
   }
 }

@@ -1,50 +1,198 @@
-//! use math
-//! use row
+//! use block
 //! use index
-// Cross-entropy of rows of logits against one label each: a workgroup a row. The gradient is
-// elementwise from the saved lse.
-struct P { R: u32, C: u32 }
-@group(0) @binding(0) var<storage, read_write> loss: array<f32>; // (R)
+//! use math
+//! use online
+//! use row
+// Cross-entropy of rows of logits against one label each, in one pass over the logits: a workgroup a
+// row, or slices of rows (`split`). The gradient is elementwise from the saved lse, in place or not.
+struct P { R: u32, C: u32, reduction: u32 }
+@group(0) @binding(0) var<storage, read_write> loss: array<f32>; // (R), or () for the mean
 @group(0) @binding(1) var<storage, read_write> lse: array<f32>;  // (R)
 @group(0) @binding(2) var<storage, read> logits: array<f32>;     // (R,C)
 @group(0) @binding(3) var<storage, read> labels: array<i32>;     // (R)
 @group(0) @binding(4) var<uniform> p: P;
+@group(0) @binding(5) var<storage, read_write> row_loss: array<f32>; // scratch: (R)
+
+fn at(o: u32, i: u32, to: u32) -> f32 { return select(LOWEST, logits[o + min(i, to - 1u)], i < to); }
+
+// The thread's share of a row: every 64th of the numbers from `first` on, below `to`.
+fn share(o: u32, first: u32, to: u32) -> vec2f {
+  var a = NOTHING;
+  for (var c = first; c < to; c += 1024u) {
+    a = online_block(a, mat4x4f(
+      at(o, c, to), at(o, c + 64u, to), at(o, c + 128u, to), at(o, c + 192u, to),
+      at(o, c + 256u, to), at(o, c + 320u, to), at(o, c + 384u, to), at(o, c + 448u, to),
+      at(o, c + 512u, to), at(o, c + 576u, to), at(o, c + 640u, to), at(o, c + 704u, to),
+      at(o, c + 768u, to), at(o, c + 832u, to), at(o, c + 896u, to), at(o, c + 960u, to),
+    ));
+  }
+  return a;
+}
+
+fn nan() -> f32 { return bitcast<f32>(0x7fc00000u + (p.C & 0u)); }
+
+fn loss_of(row: u32, lse_of_row: f32) -> f32 {
+  let label = labels[row];
+  if (label < 0 || u32(label) >= p.C) { return nan(); }
+  return lse_of_row - logits[row * p.C + u32(label)];
+}
+
+fn put_loss(row: u32, total: f32) {
+  lse[row] = total;
+  loss[row] = loss_of(row, total);
+}
+
+// By all threads of a workgroup.
+fn lse_of(row: u32, l: u32) -> f32 {
+  return online_lse(online_all(share(min(row, p.R - 1u) * p.C, l, p.C), l));
+}
 
 @compute @workgroup_size(64)
 fn softmax_xent_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let row = w.y * g.x + w.x;
-  let inside = row < p.R;
-  let o = select(0u, row, inside) * p.C;
-  var m = LOWEST;
-  for (var c = l; c < p.C; c += 64u) { m = max_nan(m, logits[o + c]); }
-  m = row_all_max(m, l);
-  var s = 0.0;
-  for (var c = l; c < p.C; c += 64u) { s += exp_f(logits[o + c] - m); }
-  s = row_all_sum(s, l);
-  if (l != 0u || !inside) { return; }
-  let total = m + log(s);
-  let label = labels[row];
-  lse[row] = total;
-  if (label >= 0 && u32(label) < p.C) { loss[row] = total - logits[o + u32(label)]; }
-  else { loss[row] = bitcast<f32>(0x7fc00000u + (p.R & 0u)); }
+  let v = lse_of(row, l);
+  if (l == 0u && row < p.R) { put_loss(row, v); }
 }
 
-struct PB { R: u32, C: u32, beta: f32 }
+// Slices of SLICE numbers: a thread's share of each, then a workgroup a row.
+const SLICE = 4096u;
+@group(0) @binding(5) var<storage, read_write> scratch: array<vec2f>; // (R, slices, 64)
+
+@compute @workgroup_size(64)
+fn softmax_xent_f32__split(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let n = (p.C + SLICE - 1u) / SLICE;
+  let i = w.y * g.x + w.x;
+  if (i >= p.R * n) { return; }
+  let first = i % n * SLICE;
+  scratch[i * 64u + l] = share(i / n * p.C, first + l, min(first + SLICE, p.C));
+}
+
+@compute @workgroup_size(64)
+fn softmax_xent_split_total(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.y * g.x + w.x;
+  let n = (p.C + SLICE - 1u) / SLICE;
+  var a = NOTHING;
+  if (row < p.R) {
+    for (var i = 0u; i < n; i++) { a = online_merge(a, scratch[(row * n + i) * 64u + l]); }
+  }
+  a = online_all(a, l);
+  if (l == 0u && row < p.R) { put_loss(row, online_lse(a)); }
+}
+
+// A thread a row, C a multiple of 16.
+@group(0) @binding(2) var<storage, read> logits_k: array<mat4x4f>;
+
+@compute @workgroup_size(64)
+fn softmax_xent_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row >= p.R) { return; }
+  let n = p.C / 16u;
+  var a = Online(NOTHING.x, NOTHING.y, vec4u());
+  for (var i = 0u; i < n; i++) { a = block_online(a, logits_k[row * n + i]); }
+  var total = online_lse(vec2f(a.m, a.s));
+  if (online_is_bad(a)) { total = nan(); }
+  let label = labels[row];
+  lse[row] = total;
+  loss[row] = nan();
+  if (label >= 0 && u32(label) < p.C) {
+    let v = logits_k[row * n + (u32(label) >> 4u)][(u32(label) >> 2u) & 3u];
+    loss[row] = total - v[u32(label) & 3u];
+  }
+}
+
+@compute @workgroup_size(64)
+fn softmax_xent_f32__mean_rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = w.y * g.x + w.x;
+  let v = lse_of(row, l);
+  if (l != 0u || row >= p.R) { return; }
+  lse[row] = v;
+  row_loss[row] = loss_of(row, v);
+}
+
+fn store_mean(sum: f32, l: u32) {
+  let total = row_all_sum(sum, l);
+  if (l == 0u) { loss[0] = select(total / f32(p.R), nan(), p.R == 0u); }
+}
+
+@compute @workgroup_size(64)
+fn softmax_xent_f32__mean_of_rows(@builtin(local_invocation_index) l: u32) {
+  var s = 0.0;
+  for (var r = l; r < p.R; r += 64u) { s += row_loss[r]; }
+  store_mean(s, l);
+}
+
+// Few short rows, in one workgroup: a thread a row.
+@compute @workgroup_size(64)
+fn softmax_xent_f32__mean(@builtin(local_invocation_index) l: u32) {
+  var sum = 0.0;
+  for (var r = l; r < p.R; r += 64u) {
+    let o = r * p.C;
+    var m = LOWEST;
+    for (var c = 0u; c < p.C; c++) { m = max_nan(m, logits[o + c]); }
+    var s = 0.0;
+    for (var c = 0u; c < p.C; c++) { s += exp_f(logits[o + c] - m); }
+    let v = online_lse(vec2f(m, s));
+    lse[r] = v;
+    sum += loss_of(r, v);
+  }
+  store_mean(sum, l);
+}
+
+struct PB { R: u32, C: u32, reduction: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> dlogits: array<f32>; // (R,C)
-@group(0) @binding(1) var<storage, read> dloss: array<f32>;         // (R)
+@group(0) @binding(1) var<storage, read> dloss: array<f32>;         // (R) or ()
 @group(0) @binding(2) var<storage, read> logits_b: array<f32>;      // (R,C)
 @group(0) @binding(3) var<storage, read> lse_b: array<f32>;         // (R)
 @group(0) @binding(4) var<storage, read> labels_b: array<i32>;      // (R)
 @group(0) @binding(5) var<uniform> pb: PB;
 
+// The cotangent of a row's loss.
+fn given(r: u32, R: u32, reduction: u32) -> f32 {
+  if (reduction == 1u) { return dloss[0] / f32(R); }
+  return dloss[r];
+}
+
+fn gradient(logit: f32, lse: f32, c: u32, label: i32, d: f32, C: u32) -> f32 {
+  let v = d * (exp_f(logit - lse) - select(0.0, 1.0, i32(c) == label));
+  return select(v, bitcast<f32>(0x7fc00000u + (C & 0u)), label < 0 || u32(label) >= C);
+}
+
+// Runs of RUN numbers of a row: a workgroup a run, one row to look up for all of them.
+const RUN = 1024u;
+
 @compute @workgroup_size(64)
 fn softmax_xent_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = linear_index(w, g, l);
-  if (i >= pb.R * pb.C) { return; }
-  let r = i / pb.C;
-  let c = i % pb.C;
+  let n = (pb.C + RUN - 1u) / RUN;
+  let i = w.y * g.x + w.x;
+  if (i >= pb.R * n) { return; }
+  let r = i / n;
   let label = labels_b[r];
-  var v = dloss[r] * (exp_f(logits_b[i] - lse_b[r]) - select(0.0, 1.0, i32(c) == label));
-  if (label < 0 || u32(label) >= pb.C) { v = bitcast<f32>(0x7fc00000u + (pb.R & 0u)); }
-  if (pb.beta != 0.0) { dlogits[i] = pb.beta * dlogits[i] + v; } else { dlogits[i] = v; }
+  let total = lse_b[r];
+  let d = given(r, pb.R, pb.reduction);
+  let to = min(i % n * RUN + RUN, pb.C);
+  for (var c = i % n * RUN + l; c < to; c += 64u) {
+    let k = r * pb.C + c;
+    let v = gradient(logits_b[k], total, c, label, d, pb.C);
+    if (pb.beta != 0.0) { dlogits[k] = pb.beta * dlogits[k] + v; } else { dlogits[k] = v; }
+  }
+}
+
+// In place; bindings logits, dloss, lse, labels.
+@group(0) @binding(2) var<storage, read> lse_i: array<f32>;    // (R)
+@group(0) @binding(3) var<storage, read> labels_i: array<i32>; // (R)
+
+@compute @workgroup_size(64)
+fn softmax_xent_bwd_inplace_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let n = (p.C + RUN - 1u) / RUN;
+  let i = w.y * g.x + w.x;
+  if (i >= p.R * n) { return; }
+  let r = i / n;
+  let label = labels_i[r];
+  let total = lse_i[r];
+  let d = given(r, p.R, p.reduction);
+  let to = min(i % n * RUN + RUN, p.C);
+  for (var c = i % n * RUN + l; c < to; c += 64u) {
+    let k = r * p.C + c;
+    dlogits[k] = gradient(dlogits[k], total, c, label, d, p.C);
+  }
 }

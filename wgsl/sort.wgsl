@@ -1,71 +1,93 @@
-// Order within rows: a thread an element, which counts the elements of its row that come before it and
-// so knows its place. Keys are compared as integers; they pass through workgroup memory 64 at a time.
+//! use index
+//! use merge
+//! use order
+// Order within rows: the argsort first, by merging lists of indices between `index` and scratch, so that it
+// ends in `index`; then the elements in its order.
 struct P { R: u32, C: u32, descending: u32 }
-@group(0) @binding(0) var<storage, read_write> y: array<f32>;     // (R,C), topk (R,K)
-@group(0) @binding(1) var<storage, read_write> index: array<i32>; // (R,C), topk (R,K)
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;     // (R,C)
+@group(0) @binding(1) var<storage, read_write> index: array<u32>; // (R,C)
 @group(0) @binding(2) var<storage, read> x: array<f32>;           // (R,C)
 @group(0) @binding(3) var<uniform> p: P;
+// Width of the lists before an even and before an odd pass, then the other list of indices.
+@group(0) @binding(4) var<storage, read_write> scratch: array<u32>; // 2 + (R,C)
 
-var<workgroup> keys: array<u32, 64>;
-
-const ASCENDING = 0u;
-const DESCENDING = 1u;
-const LARGEST = 2u; // descending, and NaN before all others
-
-// Orders as the numbers do, with -0 as 0; NaN after all others.
-fn key_of(v: f32, mode: u32) -> u32 {
-  var bits = bitcast<u32>(v);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) { return select(0xffffffffu, 0u, mode == LARGEST); }
-  if (bits == 0x80000000u) { bits = 0u; }
-  let key = select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-  return select(~key, key, mode == ASCENDING);
+fn item(side: u32, at: u32) -> u32 {
+  if (side == 0u) { return index[at]; }
+  return scratch[2u + at];
+}
+fn put_item(side: u32, at: u32, v: u32) {
+  if (side == 0u) { index[at] = v; } else { scratch[2u + at] = v; }
+}
+fn item_key(row: u32, i: u32) -> u32 {
+  return key_of(x[row * p.C + i], p.descending);
 }
 
-// A workgroup's row, and the first of its elements in it.
-struct Place { row: u32, first: u32 }
-fn place(w: vec3u, g: vec3u, C: u32) -> Place {
-  let id = w.y * g.x + w.x;
-  let blocks = max(1u, (C + 63u) / 64u);
-  return Place(id / blocks, (id % blocks) * 64u);
-}
-
-// How many elements of the row come before this thread's. All threads must call it.
-fn before(at: Place, R: u32, C: u32, l: u32, mode: u32) -> u32 {
-  let o = select(0u, at.row, at.row < R) * C;
-  let i = at.first + l;
-  let mine = key_of(x[o + min(i, C - 1u)], mode);
-  var n = 0u;
-  for (var t = 0u; t < C; t += 64u) {
-    workgroupBarrier();
-    keys[l] = key_of(x[o + min(t + l, C - 1u)], mode);
-    workgroupBarrier();
-    for (var j = 0u; j < min(64u, C - t); j++) {
-      let k = keys[j];
-      if (k < mine || (k == mine && t + j < i)) { n++; }
-    }
-  }
-  return n;
+// Where the lists are before the first pass.
+fn first_side() -> u32 {
+  return merge_levels(p.C) & 1u;
 }
 
 @compute @workgroup_size(64)
 fn sort_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let at = place(w, g, p.C);
-  let to = before(at, p.R, p.C, l, select(ASCENDING, DESCENDING, p.descending == 1u));
-  let i = at.first + l;
-  if (at.row >= p.R || i >= p.C) { return; }
-  y[at.row * p.C + to] = x[at.row * p.C + i];
-  index[at.row * p.C + to] = i32(i);
+  let t = linear_index(w, g, l);
+  if (t == 0u) { scratch[0] = BLOCK; }
+  sort_block(t, first_side(), p.R, p.C);
 }
 
-struct PK { R: u32, K: u32, C: u32, k: u32 }
-@group(0) @binding(3) var<uniform> pk: PK;
+@compute @workgroup_size(64)
+fn sort_merge_even(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let t = linear_index(w, g, l);
+  let width = scratch[0];
+  if (t == 0u) { scratch[1] = 2u * width; }
+  merge_pass(t, first_side(), width, p.R, p.C);
+}
 
 @compute @workgroup_size(64)
-fn topk_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
-  let at = place(w, g, pk.C);
-  let to = before(at, pk.R, pk.C, l, LARGEST);
-  let i = at.first + l;
-  if (at.row >= pk.R || i >= pk.C || to >= pk.K) { return; }
-  y[at.row * pk.K + to] = x[at.row * pk.C + i];
-  index[at.row * pk.K + to] = i32(i);
+fn sort_merge_odd(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let t = linear_index(w, g, l);
+  let width = scratch[1];
+  if (t == 0u) { scratch[0] = 2u * width; }
+  merge_pass(t, 1u - first_side(), width, p.R, p.C);
+}
+
+@compute @workgroup_size(64)
+fn sort_take(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(w, g, l);
+  if (i >= p.R * p.C) { return; }
+  y[i] = x[i / p.C * p.C + index[i]];
+}
+
+var<workgroup> words: array<vec2u, 1024>;
+
+// Sorts 1024 elements of a row in workgroup memory by bitonic merges (Batcher 1968): BLOCK is 1024.
+@compute @workgroup_size(256)
+fn sort_f32__workgroup(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let id = w.y * g.x + w.x;
+  let blocks = max(1u, (p.C + 1023u) / 1024u);
+  let row = id / blocks;
+  let first = (id % blocks) * 1024u;
+  if (id == 0u && l == 0u) { scratch[0] = BLOCK; }
+  for (var k = l; k < 1024u; k += 256u) {
+    words[k] = vec2u(0xffffffffu);
+    if (row < p.R) { words[k] = first_word(row, first + k, p.C); }
+  }
+  for (var size = 2u; size <= 1024u; size <<= 1u) {
+    for (var step = size >> 1u; step > 0u; step >>= 1u) {
+      workgroupBarrier();
+      for (var t = l; t < 512u; t += 256u) {
+        let k = 2u * t - (t & (step - 1u));
+        let a = words[k];
+        let b = words[k + step];
+        if (is_after(a, b) == ((k & size) == 0u)) {
+          words[k] = b;
+          words[k + step] = a;
+        }
+      }
+    }
+  }
+  workgroupBarrier();
+  if (row >= p.R) { return; }
+  for (var k = l; k < min(1024u, p.C - first); k += 256u) {
+    put_item(first_side(), row * p.C + first + k, words[k].y);
+  }
 }

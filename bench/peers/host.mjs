@@ -1,9 +1,7 @@
 // The side of a peer process that all adapters share: JSON lines in, JSON lines out.
-//   {do: "prepare", problem, indices} → {values, copies}   {do: "time", minSamples, maxSeconds} → {seconds}
-//   {do: "dispose"} → {}               anything may answer {error}
 import { createInterface } from "node:readline";
 import { sample, sampleAsync } from "../../dist/bench/timer.js";
-import { inputData } from "../../dist/bench/uniform.js";
+import { handler } from "./handler.mjs";
 
 /** Libraries print; stdout belongs to the answers. */
 const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
@@ -11,46 +9,15 @@ console.log = console.info = console.warn = console.error;
 
 export const threads = Number(process.argv[2] ?? 1);
 
-/**
- * @param hello `{build, backend, native, threads}`
- * @param ops by operation: `(inputs, shapes, params) => {run, read, dispose?, copies?}`. `run` does the
- *   work and may return a promise; `read` gives the output of one run in our layout; what is missing
- *   throws with the reason.
- */
+/** @param hello `{build, backend, native, threads}`, @param ops see handler.mjs */
 export async function serve(hello, ops) {
   say(hello);
-  let current;
+  // seconds a call may take to be timed in rounds
+  const handle = handler(ops, { tooLong: 2, once, warmUp, time });
   for await (const line of createInterface({ input: process.stdin })) {
-    const request = JSON.parse(line);
-    try {
-      say(await handle(request));
-    } catch (error) {
-      say({ error: String(error?.message ?? error).split("\n")[0] });
-    }
-  }
-
-  async function handle(request) {
-    if (request.do === "prepare") {
-      current?.dispose?.();
-      current = undefined;
-      const { op, inputs, params = {} } = request.problem;
-      if (!ops[op]) throw new Error(`has no ${op}`);
-      current = await ops[op](inputData(inputs), inputs, params);
-      const output = await current.read();
-      const seconds = await once(current.run);
-      if (seconds > TOO_LONG) throw new Error(`takes ${seconds.toFixed(1)} s a call, not timed`);
-      if (seconds < 0.3) await warmUp(current.run);
-      return { values: request.indices.map((i) => output[i]), copies: current.copies ?? false };
-    }
-    if (request.do === "time") return { seconds: await time(current.run, request) };
-    current?.dispose?.();
-    current = undefined;
-    return {};
+    say(await handle(JSON.parse(line)));
   }
 }
-
-/** Seconds a call may take to be timed in rounds. */
-const TOO_LONG = 2;
 
 /** V8 compiles a large module's functions anew once they are hot: give it the time before the rounds. */
 async function warmUp(run) {

@@ -1,22 +1,30 @@
 // ONNX Runtime, web and native: the same models, one node each where it has the operator.
 import { model } from "./onnx.mjs";
 
-/** Inputs are fed and the output fetched at every run: the copies are part of its time. */
-export function operations(ort, options) {
-  const run = async (spec, feeds, outputShape) => {
+const inference = () => {
+  throw new Error("inference only, it does not train");
+};
+
+/**
+ * Inputs are fed and the output fetched at every run: the copies are part of its time. Unless `place`,
+ * given data and shape, makes a tensor that lies on the device, and outputs stay there by the options.
+ */
+export function operations(ort, options, place) {
+  const run = async (spec, feeds) => {
     const session = await ort.InferenceSession.create(model(spec), options);
+    const tensor = place ?? ((data, shape) => new ort.Tensor("float32", data, shape));
     const given = Object.fromEntries(
-      Object.entries(feeds).map(([name, [data, shape]]) => [
-        name,
-        new ort.Tensor("float32", data, shape),
-      ]),
+      Object.entries(feeds).map(([name, [data, shape]]) => [name, tensor(data, shape)]),
     );
+    const [name] = spec.output;
     return {
-      copies: true,
-      run: () => session.run(given),
-      read: async () => (await session.run(given))[spec.output[0]].data,
-      dispose: () => session.release?.(),
-      outputShape,
+      copies: !place,
+      run: async () => (await session.run(given))[name].dispose(),
+      read: async () => (await session.run(given))[name].getData(true),
+      dispose: async () => {
+        await session.release?.();
+        for (const t of Object.values(given)) t.dispose();
+      },
     };
   };
 
@@ -98,8 +106,7 @@ export function operations(ort, options) {
     attention,
     conv2d: single("Conv", convolution),
     depthwise: single("Conv", convolution),
-    step_mlp() {
-      throw new Error("inference only, it does not train");
-    },
+    step_mlp: inference,
+    attention_fwd_bwd: inference,
   };
 }

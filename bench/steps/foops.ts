@@ -7,7 +7,7 @@ import { exponential, toyProblem } from "../../algorithms/foops/toys.ts";
 import { capture } from "../../core/capture.ts";
 import type { Point } from "../subject.ts";
 import { inputData } from "../uniform.ts";
-import { CHECKED, stepSubject } from "./subject.ts";
+import { CHECKED, losses, stepSubject } from "./subject.ts";
 
 const Q = 20;
 const { tau, gamma, alpha, beta, innerSteps } = defaults;
@@ -30,7 +30,7 @@ export const foopsStep: Point = {
     // 2 products of (1,q) by (q,M), and twice that for their gradients, at K + 1 points
     const flops = (innerSteps + 1) * 3 * 2 * 2 * Q * 2;
     const shape = `q=${Q} M=2 K=${innerSteps}`;
-    return stepSubject(backend, captured, { shape, flops }, [
+    return stepSubject(backend, captured, { shape, flops }, () => losses(captured), [
       { dispose: () => state[Symbol.dispose]() },
     ]);
   },

@@ -4,12 +4,11 @@ import { slab } from "../../core/slab.ts";
 import { valueAndGrad } from "../../core/tape.ts";
 import type { Tensor } from "../../core/tensor.ts";
 import { matmul } from "../../kernels/matmul.ts";
-import { mean } from "../../kernels/reduce.ts";
 import { sgd } from "../../kernels/sgd.ts";
 import { softmax_xent } from "../../kernels/softmax_xent.ts";
 import type { Point } from "../subject.ts";
 import { inputData } from "../uniform.ts";
-import { CHECKED, stepSubject } from "./subject.ts";
+import { CHECKED, losses, stepSubject } from "./subject.ts";
 
 const [BATCH, INPUT, HIDDEN, CLASSES] = [32, 784, 256, 10];
 const LR = 0.1;
@@ -44,8 +43,7 @@ export const mlpStep: Point = {
     const step = await capture(backend, () => {
       const { value } = valueAndGrad(({ w1, b1, w2, b2 }: Readonly<Record<string, Tensor>>) => {
         const h = matmul(input, w1, { bias: b1, act: "relu" });
-        const { loss } = softmax_xent(matmul(h, w2, { bias: b2 }), labels);
-        return mean(loss);
+        return softmax_xent(matmul(h, w2, { bias: b2 }), labels, { reduction: "mean" }).loss;
       })(p);
       sgd(p.flat, m.flat, p.grad.flat, { lr: LR });
       return value;
@@ -53,6 +51,6 @@ export const mlpStep: Point = {
     // twice the forward's arithmetic again for the two gradients of each product, less that of x
     const flops = 3 * ARITHMETIC - 2 * BATCH * INPUT * HIDDEN;
     const shape = `${INPUT}-${HIDDEN}-${CLASSES} batch=${BATCH}`;
-    return stepSubject(backend, step, { shape, flops }, [p, m, input, labels]);
+    return stepSubject(backend, step, { shape, flops }, () => losses(step), [p, m, input, labels]);
   },
 };

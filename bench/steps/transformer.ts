@@ -17,7 +17,7 @@ import { softmax_xent } from "../../kernels/softmax_xent.ts";
 import { gelu } from "../../kernels/unary.ts";
 import type { Point } from "../subject.ts";
 import { inputData } from "../uniform.ts";
-import { CHECKED, stepSubject } from "./subject.ts";
+import { CHECKED, losses, stepSubject } from "./subject.ts";
 
 const [BATCH, TOKENS, WIDTH, HEADS, LAYERS, VOCABULARY] = [8, 128, 128, 4, 2, 256];
 const ROWS = BATCH * TOKENS;
@@ -111,6 +111,12 @@ export const transformerStep: Point = {
       { scalars: { t: { start: 1 } } },
     );
     const shape = `layers=${LAYERS} width=${WIDTH} heads=${HEADS} tokens=${TOKENS} batch=${BATCH}`;
-    return stepSubject(backend, step, { shape, flops: 3 * FORWARD }, [p, m, v, tokens, next]);
+    return stepSubject(backend, step, { shape, flops: 3 * FORWARD }, () => losses(step), [
+      p,
+      m,
+      v,
+      tokens,
+      next,
+    ]);
   },
 };

@@ -1,13 +1,12 @@
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
-import { launchChromium, openPage, serveSite } from "../../cli/chromium.ts";
+import { openPage } from "../../cli/chromium.ts";
 import { expandWgsl } from "../../scripts/wgsl.mjs";
-import type { Place, Task, Tasks } from "./page.ts";
+import type { Answer, Place, Task, Tasks } from "./page.ts";
 
 const local = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 export interface Chromium {
-  readonly version: string;
   /** Runs a task of test/support/page.ts in the page or in its Worker. */
   ask<T extends Task>(
     place: Place,
@@ -17,33 +16,18 @@ export interface Chromium {
   close(): Promise<void>;
 }
 
-/** A page of a headless Chromium with the sources of the library in it; wasm files are those of dist. */
+/** A page of a headless Chromium with the sources of the library in it; built files are those of dist. */
 export async function openChromium(): Promise<Chromium> {
   const script = await bundle(local("./page.ts"));
-  const site = await serveSite({
-    // beside the pool's worker, where import.meta.url of the sources would be
-    texts: {
-      "/": `<!doctype html><script type="module" src="/core/page.js"></script>`,
-      "/core/page.js": script,
-    },
-    folders: { "/core/": local("../../dist/core"), "/wasm/": local("../../dist/wasm") },
-  });
-  const browser = await launchChromium();
-  const complaints: string[] = [];
-  const page = await openPage(browser, site.url, (message) => complaints.push(message));
+  const folders = { "/core/": local("../../dist/core"), "/wasm/": local("../../dist/wasm") };
+  const page = await openPage(script, folders, "ask");
   return {
-    version: browser.version(),
     async ask(place, task, ...args) {
-      const request = { task, args };
-      const answer = await page.evaluate(([p, r]) => ask(p, r), [place, request] as const);
-      if (complaints.length) throw new Error(complaints.join("\n"));
+      const answer = (await page.call({ place, task, args })) as Answer;
       if ("error" in answer) throw new Error(answer.error);
       return answer.value as never;
     },
-    async close() {
-      await browser.close();
-      site.close();
-    },
+    close: page.close,
   };
 }
 

@@ -59,10 +59,11 @@ export type Task = keyof Tasks;
 export type Place = "page" | "worker";
 
 interface Request {
+  readonly place: Place;
   readonly task: Task;
   readonly args: readonly unknown[];
 }
-type Answer = { readonly value: unknown } | { readonly error: string };
+export type Answer = { readonly value: unknown } | { readonly error: string };
 
 async function answer({ task, args }: Request): Promise<Answer> {
   try {
@@ -84,13 +85,11 @@ function inWorker(request: Request): Promise<Answer> {
   });
 }
 
-declare global {
-  /** The page's side of `Chromium.ask`. */
-  var ask: (place: Place, request: Request) => Promise<Answer>;
-}
-
 if ("document" in globalThis) {
-  globalThis.ask = (place, request) => (place === "page" ? answer(request) : inWorker(request));
+  // what test/support/browser.ts calls
+  const ask = (request: Request) =>
+    request.place === "page" ? answer(request) : inWorker(request);
+  Object.assign(globalThis, { ask });
 } else {
   globalThis.onmessage = async ({ data }: MessageEvent<Request>) => {
     globalThis.postMessage(await answer(data));

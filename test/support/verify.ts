@@ -1,3 +1,4 @@
+import type { WebgpuVariant } from "../../core/contract.ts";
 import type { Backend } from "../../core/index.ts";
 import { WebgpuBackend } from "../../core/webgpu.ts";
 import { entryOf, isRight } from "../../core/webgpu-variant.ts";
@@ -8,27 +9,9 @@ const looser = (tol: { rel: number; abs: number }, beta: number) =>
 
 /**
  * Runs a case on a backend against its definition: NaN in the outputs, sentinels around them, the
- * betas, twice for bit equality; on WebGPU every variant that is right for it. Throws what is wrong,
- * in words. In Node and in a page alike.
+ * betas, twice for bit equality. Throws what is wrong, in words. In Node and in a page alike.
  */
 export async function verify(be: Backend, p: Problem): Promise<void> {
-  if (!(be instanceof WebgpuBackend)) return verifyOne(be, p);
-  const { kernel } = p.suite;
-  const variants = kernel.spec.webgpu?.filter((v) => isRight(v, be.capabilities, p.dims, p.params));
-  for (const v of variants ?? []) {
-    be.force(kernel, v);
-    try {
-      await verifyOne(be, p);
-    } catch (e) {
-      (e as Error).message = `${entryOf(kernel.spec, v)}: ${(e as Error).message}`;
-      throw e;
-    } finally {
-      be.force(kernel, undefined);
-    }
-  }
-}
-
-async function verifyOne(be: Backend, p: Problem): Promise<void> {
   const { kernel, tol } = p.suite;
   const complain = (what: string, wrong: string | undefined) => {
     if (wrong !== undefined) throw new Error(`${what}: ${wrong}`);
@@ -54,4 +37,27 @@ async function verifyOne(be: Backend, p: Problem): Promise<void> {
     }
   }
   placed.dispose();
+}
+
+/** As `verify`, on WebGPU for every variant that is right for the case; `ran` collects them. */
+export async function verifyVariants(
+  be: Backend,
+  p: Problem,
+  ran = new Set<WebgpuVariant>(),
+): Promise<void> {
+  if (!(be instanceof WebgpuBackend)) return verify(be, p);
+  const { kernel } = p.suite;
+  const variants = kernel.spec.webgpu?.filter((v) => isRight(v, be.capabilities, p.dims, p.params));
+  for (const v of variants ?? []) {
+    be.force(kernel, v);
+    try {
+      await verify(be, p);
+      ran.add(v);
+    } catch (e) {
+      (e as Error).message = `${entryOf(kernel.spec, v)}: ${(e as Error).message}`;
+      throw e;
+    } finally {
+      be.force(kernel, undefined);
+    }
+  }
 }

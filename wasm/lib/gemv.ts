@@ -79,6 +79,23 @@ function addRow(sums: usize, a: usize, b: usize, columns: u32): void {
   }
 }
 
+/** sums (M, columns), `bytes` a row, += few rows times K rows of b. */
+export function addProducts(
+  sums: usize, bytes: usize, a: usize, ar: usize, ak: usize, b: usize, bk: usize, M: u32, columns: u32, K: u32,
+): void {
+  let k: u32 = 0;
+  for (; k + 8 <= K; k += 8) {
+    for (let m: u32 = 0; m < M; m++) addRows8(sums + bytes * m, a + ar * m, ak, b, bk, columns);
+    a += ak << 3;
+    b += bk << 3;
+  }
+  for (; k < K; k++) {
+    for (let m: u32 = 0; m < M; m++) addRow(sums + bytes * m, a + ar * m, b, columns);
+    a += ak;
+    b += bk;
+  }
+}
+
 /** Few rows times columns [n0,n1) of a row-major b. */
 export function sumOfRows(
   y: usize, ys: usize, a: usize, ar: usize, ak: usize, b: usize, bk: usize,
@@ -87,20 +104,8 @@ export function sumOfRows(
   const bytes = <usize>STRIP << 2;
   for (let n = n0; n < n1; n += STRIP) {
     const columns = min(n1 - n, STRIP);
-    let pb = b + (<usize>n << 2);
-    let pa = a;
     memory.fill(scratch, 0, bytes * M);
-    let k: u32 = 0;
-    for (; k + 8 <= K; k += 8) {
-      for (let m: u32 = 0; m < M; m++) addRows8(scratch + bytes * m, pa + ar * m, ak, pb, bk, columns);
-      pa += ak << 3;
-      pb += bk << 3;
-    }
-    for (; k < K; k++) {
-      for (let m: u32 = 0; m < M; m++) addRow(scratch + bytes * m, pa + ar * m, pb, columns);
-      pa += ak;
-      pb += bk;
-    }
+    addProducts(scratch, bytes, a, ar, ak, b + (<usize>n << 2), bk, M, columns, K);
     finish(scratch, bytes, y + (<usize>n << 2), ys, M, columns, n, true, true);
   }
 }

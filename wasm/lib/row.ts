@@ -1,5 +1,5 @@
 import { take } from "./accumulate";
-import { expBelow4, hmax, hsum, madd } from "./math";
+import { expBelow4, hmax, hsum, log4, madd } from "./math";
 
 // Row helpers: every tile of a row kernel is ROWS rows, whole. Sums run in four vectors, so that the
 // latency of one addition does not bound them.
@@ -105,10 +105,10 @@ export function rowSquares(p: usize, m: f32, C: u32): f32 {
   return moment(true, p, m, C);
 }
 
-/** Σ e^(p_i − m) over C, m >= p_i. If `keep`, the terms are stored in whole vectors at `terms`. */
+/** Σ e^(p_i − m) over C, m >= p_i; the terms are stored in whole vectors at `terms`. */
 // @ts-ignore: decorator
 @inline
-export function rowExp(keep: bool, terms: usize, p: usize, m: f32, C: u32): f32 {
+export function rowExp(terms: usize, p: usize, m: f32, C: u32): f32 {
   const vm = f32x4.splat(m);
   let s = f32x4.splat(0);
   let i: u32 = 0;
@@ -116,17 +116,15 @@ export function rowExp(keep: bool, terms: usize, p: usize, m: f32, C: u32): f32 
     const e = expBelow4(f32x4.sub(v128.load(p), vm));
     const f = expBelow4(f32x4.sub(v128.load(p, 16), vm));
     s = f32x4.add(s, f32x4.add(e, f));
-    if (keep) {
-      v128.store(terms, e);
-      v128.store(terms, f, 16);
-    }
+    v128.store(terms, e);
+    v128.store(terms, f, 16);
     terms += 32;
     p += 32;
   }
   for (; i + 4 <= C; i += 4) {
     const e = expBelow4(f32x4.sub(v128.load(p), vm));
     s = f32x4.add(s, e);
-    if (keep) v128.store(terms, e);
+    v128.store(terms, e);
     terms += 16;
     p += 16;
   }
@@ -134,7 +132,52 @@ export function rowExp(keep: bool, terms: usize, p: usize, m: f32, C: u32): f32 
     // e^-Inf = 0: the lanes past the end add nothing.
     const e = expBelow4(f32x4.sub(take(p, C - i, -Infinity), vm));
     s = f32x4.add(s, e);
-    if (keep) v128.store(terms, e);
+    v128.store(terms, e);
   }
   return hsum(s);
+}
+
+/** Numbers whose maximum is found before their exponentials are: they stay in the first cache. */
+const LSE_BLOCK: u32 = 2048;
+
+/**
+ * ln Σ e^(k p_i) over C, k > 0, in one pass over memory: -Inf if every p_i is, NaN if one is NaN or
+ * +Inf.
+ */
+export function rowLse(p: usize, k: f32, C: u32): f32 {
+  let m: f32 = -Infinity;
+  let s: f32 = 0;
+  for (let at: u32 = 0; at < C; at += LSE_BLOCK) {
+    const n = min(LSE_BLOCK, C - at);
+    const q = p + ((<usize>at) << 2);
+    const b = k * rowMax(q, n);
+    if (b > m) {
+      s *= f32x4.extract_lane(expBelow4(f32x4.splat(m - b)), 0);
+      m = b;
+    }
+    s += scaledExp(q, k, m == -Infinity ? 0 : m, n);
+  }
+  return m + f32x4.extract_lane(log4(f32x4.splat(s)), 0);
+}
+
+/** Σ e^(k p_i − m) over C. */
+// @ts-ignore: decorator
+@inline
+function scaledExp(p: usize, k: f32, m: f32, C: u32): f32 {
+  const vk = f32x4.splat(k);
+  const vm = f32x4.splat(m);
+  let s = f32x4.splat(0);
+  let t = s;
+  let i: u32 = 0;
+  for (; i + 8 <= C; i += 8) {
+    s = f32x4.add(s, expBelow4(f32x4.sub(f32x4.mul(v128.load(p), vk), vm)));
+    t = f32x4.add(t, expBelow4(f32x4.sub(f32x4.mul(v128.load(p, 16), vk), vm)));
+    p += 32;
+  }
+  for (; i + 4 <= C; i += 4) {
+    s = f32x4.add(s, expBelow4(f32x4.sub(f32x4.mul(v128.load(p), vk), vm)));
+    p += 16;
+  }
+  if (i < C) t = f32x4.add(t, expBelow4(f32x4.sub(f32x4.mul(take(p, C - i, -Infinity), vk), vm)));
+  return hsum(f32x4.add(s, t));
 }

@@ -28,6 +28,21 @@ fn exp_f(x0: f32) -> f32 {
   return select(p * exp2_int(h) * exp2_int(k - h), x0, is_nan(x0));
 }
 
+// e^x of four x <= 0; 0 below -87.7, NaN for NaN.
+fn exp_4(x0: vec4f) -> vec4f {
+  let x = select(x0, vec4f(-88.0), x0 < vec4f(-88.0));
+  let n = round(x * 1.4426950408889634);
+  let r = fma(n, vec4f(-1.428606765330187e-6), fma(n, vec4f(-0.693145751953125), x));
+  var p = fma(vec4f(1.9875691500e-4), r, vec4f(1.3981999507e-3));
+  p = fma(p, r, vec4f(8.3334519073e-3));
+  p = fma(p, r, vec4f(4.1665795894e-2));
+  p = fma(p, r, vec4f(1.6666665459e-1));
+  p = fma(p, r, vec4f(5.0000001201e-1));
+  p = fma(r * r, p, r) + 1.0;
+  // n + 127 stands in the low bits of 1.5 · 2^23 + 127 + n: shifted, the exponent field of 2^n.
+  return p * bitcast<vec4f>(bitcast<vec4u>(n + 12583039.0) << vec4u(23u));
+}
+
 fn tanh_f(x: f32) -> f32 {
   let z = x * x;
   var p = -5.70498872745e-3;
