@@ -9,4 +9,11 @@ export const studies: readonly StudyEntry[] = [
       "The Impact of Response Functions, arXiv:2502.06309",
     load: () => import("./analog/demo.ts").then((m) => m.study),
   },
+  {
+    name: "foops",
+    paper:
+      "Chen et al., Efficient First-Order Optimization on the Pareto Set for Multi-Objective Learning " +
+      "under Preference Guidance, arXiv:2504.02854",
+    load: () => import("./foops/demo.ts").then((m) => m.study),
+  },
 ];

@@ -2,6 +2,7 @@ import {
   defineKernel,
   edges,
   f32,
+  grid,
   inout,
   inp,
   linear,
@@ -31,7 +32,25 @@ export const clip_by_norm = /* @__PURE__ */ defineKernel({
   wasm: { tiles: ({ N }) => Math.ceil(N / 1024) },
 });
 
-export const clipSuite: Suite = {
+/**
+ * Where `probe` (K) holds a NaN or ±Inf, the step is off: g (N) ← 0 and `skipped` () goes up by one.
+ * Otherwise nothing changes.
+ */
+export const skip_nonfinite = /* @__PURE__ */ defineKernel({
+  name: "skip_nonfinite",
+  family: "optimiser",
+  args: [inout("g", "*N"), inout("skipped", ""), inp("probe", "*K")],
+  ref: ({ g, skipped, probe }) => {
+    if (probe.every(Number.isFinite)) return;
+    g.fill(0);
+    skipped[0]++;
+  },
+  cost: ({ N, K }) => ({ flops: K, bytes: 4 * K + 4 * N }),
+  webgpu: [{ source, grid: ({ N }) => linear(N) }],
+  wasm: {},
+});
+
+const clipCases: Suite = {
   kernel: clip_by_norm,
   cases: () => [
     ...edges(1024).map((n) => ({ dims: { N: [n] }, params: { max_norm: 0.5 } })),
@@ -43,3 +62,17 @@ export const clipSuite: Suite = {
   tol: { rel: 1e-6, abs: 1e-7 },
   fill: { sumsq: (u) => 4 + u },
 };
+
+export const clipSuites: Suite[] = [
+  clipCases,
+  {
+    kernel: skip_nonfinite,
+    // A probe of three or more has a NaN or an infinity in it.
+    cases: () => grid({ N: [[1], [37], [1025]], K: [[1], [2], [3], [5, 7]] }),
+    bench: () => [{ dims: { N: [20], K: [2] }, source: "FOOPS, 20 parameters, 2 objectives" }],
+    tol: { rel: 0, abs: 0 },
+    fill: {
+      probe: (u, i) => (i === 2 ? (u < 0.5 ? Number.NaN : Number.NEGATIVE_INFINITY) : u),
+    },
+  },
+];

@@ -18,6 +18,7 @@ export * from "./gather.ts";
 export * from "./groupnorm.ts";
 export * from "./kv_append.ts";
 export * from "./layernorm.ts";
+export * from "./logsumexp.ts";
 export * from "./matmul.ts";
 export * from "./matmul_bwd_params.ts";
 export * from "./matmul_f16.ts";

@@ -154,7 +154,7 @@ describe("modules", () => {
     core: [],
     kernels: ["core", "wgsl"],
     algorithms: ["core", "kernels"],
-    bench: ["core", "kernels"],
+    bench: ["core", "kernels", "algorithms"],
     cli: ["core", "kernels", "algorithms", "bench"],
   };
 

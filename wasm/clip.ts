@@ -1,6 +1,6 @@
 import { clipScale } from "./lib/clip";
 
-// g ← g · min(1, max_norm / √sumsq) in place over tiles of 1024.
+// What happens to a gradient before its step: clipping in place over tiles of 1024, skipping.
 
 const TILE: u32 = 1024;
 
@@ -26,4 +26,13 @@ export function clip_by_norm_f32(g: usize, sumsq: usize, N: u32, max_norm: f32, 
     store<f32>(g + o, s * load<f32>(g + o));
     o += 4;
   }
+}
+
+export function skip_nonfinite_f32(g: usize, skipped: usize, probe: usize, N: u32, K: u32, lo: u32, hi: u32): void {
+  // 0 · x is 0 unless x is a NaN or an infinity.
+  let s: f32 = 0;
+  for (let i: u32 = 0; i < K; i++) s += 0 * load<f32>(probe + ((<usize>i) << 2));
+  if (s == 0) return;
+  memory.fill(g, 0, (<usize>N) << 2);
+  store<f32>(skipped, load<f32>(skipped) + 1);
 }

@@ -93,6 +93,73 @@ export function operations(settle) {
     };
   }
 
+  /** FOOPS (algorithms/foops), a whole step in one compiled function: x and y in and out. */
+  function stepFoops([x0], [[size]], { scale, tau, gamma, alpha, beta, inner, checked }) {
+    const start = x0.map((v) => scale * v);
+    const centres = np.array(
+      Float32Array.from({ length: 2 * size }, (_, i) => (i < size ? 1 : -1) / Math.sqrt(size)),
+      { shape: [2, size] },
+    );
+    const row = np.array(Float32Array.from([5, -4], (v) => v / Math.sqrt(41)));
+    const objectives = (x, c) =>
+      np
+        .exp(np.square(x.sub(c)).sum(1).mul(-1))
+        .mul(-1)
+        .add(1);
+    const step = jit((x, y, c, h) => {
+      const fx = objectives(x.ref, c.ref);
+      for (let k = 0; k < inner; k++) {
+        const smooth = (w) =>
+          np
+            .log(
+              np
+                .exp(
+                  objectives(w, c.ref)
+                    .sub(fx.ref)
+                    .mul(1 / tau),
+                )
+                .sum(),
+            )
+            .mul(tau);
+        y = y.ref.sub(grad(smooth)(y).mul(beta));
+      }
+      const e = np.exp(
+        objectives(y.ref, c.ref)
+          .sub(fx.ref)
+          .mul(1 / tau),
+      );
+      const total = e.ref.sum();
+      const v = np
+        .log(total.ref)
+        .mul(-tau)
+        .add(tau * Math.log(2));
+      const weights = e.div(total).mul(v.mul(2 * gamma));
+      const phi = (w) => {
+        const f = objectives(w, c.ref);
+        return np.square(f.ref.mul(h.ref).sum()).add(f.mul(weights.ref).sum());
+      };
+      return [fx, x.ref.sub(grad(phi)(x).mul(alpha)), y];
+    });
+    let [x, y] = [np.array(start), np.array(start)];
+    const next = () => {
+      const [f, nextX, nextY] = step(x, y, centres.ref, row.ref);
+      [x, y] = [nextX, nextY];
+      return f;
+    };
+    return {
+      run: () => settle([next(), x.ref, y.ref]),
+      async read() {
+        const first = [];
+        for (let i = 0; i < checked; i++) first.push((await next().data())[0]);
+        return first;
+      },
+      dispose() {
+        for (const a of [x, y, centres, row]) a.dispose();
+        step.dispose();
+      },
+    };
+  }
+
   /** Forward and backward: gradients of ⟨attention(q, k, v), dy⟩. */
   function attentionForwardBackward(inputs, shapes, params) {
     const x = inputs.map((data, i) => np.array(data, { shape: shapes[i] }));
@@ -124,6 +191,7 @@ export function operations(settle) {
     conv2d: op(convolution),
     depthwise: op(convolution),
     step_mlp: stepMlp,
+    step_foops: stepFoops,
     attention_fwd_bwd: attentionForwardBackward,
   };
 }

@@ -122,7 +122,48 @@ class StepTransformer:
         return [self.run().item() for _ in range(self.checked)]
 
 
-OPS = {"step_mlp": StepMlp, "step_transformer": StepTransformer}
+class StepFoops:
+    """algorithms/foops: inner steps of y, then one of x; F(x) is computed once, as there."""
+
+    def __init__(self, inputs, params):
+        (x,) = inputs
+        self.p = params
+        size = len(x)
+        self.centres = torch.stack([torch.full((size,), sign * size**-0.5) for sign in (1, -1)])
+        self.v = torch.tensor([5.0, -4.0]) / 41**0.5
+        self.x = (params["scale"] * x).requires_grad_()
+        self.y = self.x.detach().clone().requires_grad_()
+        self.outer = torch.optim.SGD([self.x], lr=params["alpha"])
+        self.inner = torch.optim.SGD([self.y], lr=params["beta"])
+        self.room = params["tau"] * torch.log(torch.tensor(2.0))
+
+    def objectives(self, x):
+        return 1 - torch.exp(-((x - self.centres) ** 2).sum(1))
+
+    def run(self):
+        tau = self.p["tau"]
+        f = self.objectives(self.x)
+        fx = f.detach()
+        for _ in range(self.p["inner"]):
+            h = tau * torch.logsumexp((self.objectives(self.y) - fx) / tau, 0)
+            self.inner.zero_grad()
+            h.backward()
+            self.inner.step()
+        with torch.no_grad():
+            d = (self.objectives(self.y) - fx) / tau
+            v = self.room - tau * torch.logsumexp(d, 0)
+            weights = self.p["gamma"] * 2 * v * torch.softmax(d, 0)
+        phi = (self.v @ f) ** 2 + weights @ f
+        self.outer.zero_grad()
+        phi.backward()
+        self.outer.step()
+        return fx
+
+    def read(self):
+        return [self.run()[0].item() for _ in range(self.p["checked"])]
+
+
+OPS = {"step_mlp": StepMlp, "step_transformer": StepTransformer, "step_foops": StepFoops}
 
 
 def sample(run, min_samples, max_seconds):

@@ -2,6 +2,7 @@
 // line in a list, and an operation of its name in the adapters of bench/peers/.
 import type { PeerCase } from "../peer-cases.ts";
 import { attentionCase, attentionStep } from "./attention.ts";
+import { foopsCase, foopsStep } from "./foops.ts";
 import { mlpCase, mlpStep } from "./mlp.ts";
 import { transformerCase, transformerStep } from "./transformer.ts";
 
@@ -11,5 +12,6 @@ export const trainingSteps: readonly PeerCase[] = [
 ];
 export const steps: readonly PeerCase[] = [
   ...trainingSteps,
+  { name: "step FOOPS", problem: foopsCase, point: foopsStep },
   { name: "attention 1024 backward", problem: attentionCase, point: attentionStep },
 ];

@@ -8,6 +8,12 @@ import {
   segmentExperiments,
 } from "../../algorithms/analog/experiments/training.ts";
 import { type Experiment, runExperiments } from "../../algorithms/experiments.ts";
+import { analyticExperiments } from "../../algorithms/foops/experiments/analytic.ts";
+import {
+  patchExperiments,
+  digitExperiments as twoDigits,
+} from "../../algorithms/foops/experiments/classification.ts";
+import { fairnessExperiments } from "../../algorithms/foops/experiments/fairness.ts";
 import type { BackendName } from "../../core/index.ts";
 import type { StudyContext } from "../../core/study.ts";
 import { openBackend } from "../support/backends.ts";
@@ -29,6 +35,16 @@ const papers: Record<string, { all: Record<string, Experiments>; webgpu: string[
     },
     // The rest takes minutes on a software adapter; the step itself is compared in analog.test.ts.
     webgpu: ["tiles", "quadratic", "pulses"],
+  },
+  foops: {
+    all: {
+      analytic: analyticExperiments,
+      patches: patchExperiments,
+      "two digits": twoDigits,
+      fairness: fairnessExperiments,
+    },
+    // the step itself is compared in foops.test.ts
+    webgpu: [],
   },
 };
 
@@ -53,6 +69,6 @@ for (const [paper, { all, webgpu }] of Object.entries(papers)) {
     const limit = full ? 3_600_000 : 300_000;
     test.each(Object.entries(all))("%s on wasm", (_, e) => claims("wasm", e), limit);
     const onGpu = Object.entries(all).filter(([name]) => full || webgpu.includes(name));
-    test.each(onGpu)("%s on webgpu", (_, e) => claims("webgpu", e), limit);
+    if (onGpu.length) test.each(onGpu)("%s on webgpu", (_, e) => claims("webgpu", e), limit);
   });
 }
