@@ -26,6 +26,7 @@ export * from "./mean_field.ts";
 export * from "./permute.ts";
 export * from "./pixel_shuffle.ts";
 export * from "./pool2d.ts";
+export * from "./project_ball.ts";
 export * from "./pulse.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";
