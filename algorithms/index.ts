@@ -16,4 +16,11 @@ export const studies: readonly StudyEntry[] = [
       "under Preference Guidance, arXiv:2504.02854",
     load: () => import("./foops/demo.ts").then((m) => m.study),
   },
+  {
+    name: "safety-capability",
+    paper:
+      "Chen, Shen, Das, Chen, Fundamental Safety-Capability Trade-offs in Fine-tuning Large Language Models, " +
+      "arXiv:2503.20807",
+    load: () => import("./safety-capability/demo.ts").then((m) => m.study),
+  },
 ];

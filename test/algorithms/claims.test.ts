@@ -14,6 +14,8 @@ import {
   digitExperiments as twoDigits,
 } from "../../algorithms/foops/experiments/classification.ts";
 import { fairnessExperiments } from "../../algorithms/foops/experiments/fairness.ts";
+import { convexExperiments } from "../../algorithms/safety-capability/experiments/convex.ts";
+import { tabularExperiments } from "../../algorithms/safety-capability/experiments/tabular.ts";
 import type { BackendName } from "../../core/index.ts";
 import type { StudyContext } from "../../core/study.ts";
 import { openBackend } from "../support/backends.ts";
@@ -45,6 +47,13 @@ const papers: Record<string, { all: Record<string, Experiments>; webgpu: string[
     },
     // the step itself is compared in foops.test.ts
     webgpu: [],
+  },
+  "safety-capability": {
+    all: {
+      tables: tabularExperiments,
+      "softmax regression": convexExperiments,
+    },
+    webgpu: ["softmax regression"],
   },
 };
 

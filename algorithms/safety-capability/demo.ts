@@ -1,0 +1,13 @@
+import type { Study } from "../../core/study.ts";
+import { runExperiments } from "../experiments.ts";
+import { convexExperiments } from "./experiments/convex.ts";
+import { tabularExperiments } from "./experiments/tabular.ts";
+
+/** `tilegrad run safety-capability`: the theory where it is exact, then networks. */
+export const study: Study = {
+  run: (ctx) =>
+    runExperiments(
+      ctx,
+      [tabularExperiments, convexExperiments].flatMap((experiments) => experiments(ctx)),
+    ),
+};

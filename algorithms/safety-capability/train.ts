@@ -1,0 +1,135 @@
+import { type Backend, type Counter, capture, scope, slab } from "../../core/index.ts";
+import { type Config, checkConfig } from "./config.ts";
+import { assertTokens, type Batch, batchOf, draw, type Examples } from "./examples.ts";
+import { Stream } from "./random.ts";
+import {
+  type InitOptions,
+  init,
+  inputsOf,
+  type Model,
+  type Numbers,
+  rowsOf,
+  step,
+} from "./tradeoff.ts";
+
+export interface TrainOptions extends InitOptions {
+  readonly steps: number;
+  /** Of the order of the data, which strategies of one seed share. */
+  readonly seed: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly warn?: (caution: string) => void;
+}
+
+/** θ after fine-tuning, and how far from θ_s it is. */
+export interface Tuned {
+  readonly theta: Float32Array;
+  readonly distance: number;
+}
+
+/** Batches of D_f and, where `proxy` is given, of D_ŝ: two streams, so that a strategy changes the order of neither. */
+export function batches(
+  model: Model,
+  { batch }: Config,
+  task: Examples,
+  proxy: Examples | undefined,
+  seed: number,
+): () => Batch {
+  const [ofTask, ofProxy] = [new Stream(seed, 100), new Stream(seed, 101)];
+  return () =>
+    batchOf(model.format, [
+      { from: task, rows: draw(ofTask, task, batch) },
+      ...(proxy ? [{ from: proxy, rows: draw(ofProxy, proxy, batch) }] : []),
+    ]);
+}
+
+/** Steps between two looks at the signal, on which the host waits for the device. */
+const WAIT = 50;
+
+const norm = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+  let s = 0;
+  for (let i = 0; i < a.length; i++) s += (a[i] - b[i]) ** 2;
+  return Math.sqrt(s);
+};
+
+/**
+ * Fine-tunes θ_s on `task` under a strategy: one captured step, replayed. `proxy` is what `loss` asks for.
+ * @throws EmptyLoss for data without tokens; ValueError for a config that makes no sense
+ */
+export async function train(
+  be: Backend,
+  model: Model,
+  config: Config,
+  aligned: Numbers | Float32Array,
+  data: { readonly task: Examples; readonly proxy?: Examples },
+  { steps, seed, signal, warn = console.warn, ...o }: TrainOptions,
+): Promise<Tuned> {
+  checkConfig(config);
+  const usesProxy = config.strategy === "loss";
+  const proxy = usesProxy
+    ? (data.proxy ?? { n: 0, fields: {}, keep: new Uint8Array(0), prompts: [] })
+    : undefined;
+  assertTokens("task", data.task);
+  if (proxy) assertTokens("proxy", proxy);
+  using s = init(be, model, config, aligned, o);
+  const start = await s.theta.save();
+  const scalars: Record<string, number | Counter> = { t: { start: 1 }, lr: config.lr };
+  if (Number.isFinite(config.eps)) scalars.eps = config.eps;
+  using captured = await capture(be, ({ in: batch, scalar }) => step(s, batch, scalar), {
+    inputs: inputsOf(model, rowsOf(config)),
+    scalars,
+  });
+  const next = batches(model, config, data.task, proxy, seed);
+  for (let t = 0; t < steps; t++) {
+    captured.run(next());
+    if ((t + 1) % WAIT) continue;
+    await captured.out.read();
+    signal?.throwIfAborted();
+  }
+  const theta = await s.theta.save();
+  const distance = norm(theta, start);
+  if (config.strategy === "ball" && Number.isFinite(config.eps) && distance < 0.99 * config.eps) {
+    warn(
+      `safety-capability: eps = ${config.eps}, and θ is ${distance.toPrecision(3)} from θ_s: the constraint is not ` +
+        "active, or too few steps were taken to reach it",
+    );
+  }
+  return { theta, distance };
+}
+
+/** The mean loss over the answer tokens of `data` in nats, in batches of at most `chunk` examples. */
+export async function evaluate(
+  be: Backend,
+  model: Model,
+  theta: Float32Array,
+  data: Examples,
+  chunk = 500,
+): Promise<number> {
+  assertTokens("held-out data", data);
+  using p = slab(be, model.params);
+  p.load(theta);
+  const { tokens } = model.format;
+  let total = 0;
+  let counted = 0;
+  for (let at = 0; at < data.n; at += chunk) {
+    const rows = Array.from({ length: Math.min(chunk, data.n - at) }, (_, i) => at + i);
+    const batch = batchOf(model.format, [{ from: data, rows }]);
+    const inputs = inputsOf(model, rows.length);
+    const each = scope(() => {
+      const given = Object.fromEntries(
+        Object.entries(inputs).map(([name, { shape, dtype }]) => [
+          name,
+          be.tensor(shape, batch[name], dtype),
+        ]),
+      );
+      return model.losses(p.tensors, given);
+    });
+    const values = await each.read();
+    each.dispose();
+    for (let i = 0; i < values.length; i++) {
+      const k = data.keep[at * tokens + i];
+      total += k * values[i];
+      counted += k;
+    }
+  }
+  return total / counted;
+}
