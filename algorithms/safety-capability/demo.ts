@@ -1,6 +1,7 @@
 import type { Study } from "../../core/study.ts";
 import { runExperiments } from "../experiments.ts";
 import { convexExperiments } from "./experiments/convex.ts";
+import { networkExperiments } from "./experiments/networks.ts";
 import { tabularExperiments } from "./experiments/tabular.ts";
 
 /** `tilegrad run safety-capability`: the theory where it is exact, then networks. */
@@ -8,6 +9,8 @@ export const study: Study = {
   run: (ctx) =>
     runExperiments(
       ctx,
-      [tabularExperiments, convexExperiments].flatMap((experiments) => experiments(ctx)),
+      [tabularExperiments, convexExperiments, networkExperiments].flatMap((experiments) =>
+        experiments(ctx),
+      ),
     ),
 };

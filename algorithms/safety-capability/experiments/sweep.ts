@@ -1,0 +1,118 @@
+import type { Backend } from "../../../core/index.ts";
+import { fisherDiagonal, interpolated, type Rule, rules, trainByRule } from "../baselines.ts";
+import { type Config, defaults } from "../config.ts";
+import type { Examples } from "../examples.ts";
+import type { Model } from "../tradeoff.ts";
+import { evaluate, train } from "../train.ts";
+
+// One task under every strategy: what S3, S4 and the study on text have in common.
+
+/** The safety gap and the loss of the task, both on held-out data, and ‖θ − θ_s‖. */
+export interface Point {
+  readonly gap: number;
+  readonly task: number;
+  readonly distance: number;
+}
+
+export interface Sweep {
+  readonly plain: Point;
+  /** By proxy, then by λ in the order of the grid. */
+  readonly caseI: Readonly<Record<string, Point[]>>;
+  /** By ε in the order of the grid. */
+  readonly caseII: Point[];
+  readonly frozen: Point;
+  readonly baselines: Readonly<Record<string, Point>>;
+}
+
+export interface Setting {
+  readonly be: Backend;
+  readonly model: Model;
+  readonly config: Partial<Config>;
+  readonly steps: number;
+  readonly seed: number;
+  readonly signal: AbortSignal;
+  readonly lambdas: readonly number[];
+  readonly radii: readonly number[];
+  readonly baselines: boolean;
+}
+
+export interface TaskData {
+  /** Held-out D_s. */
+  readonly safety: Examples;
+  /** Training data of D_s, of EWC's Fisher information. */
+  readonly alignment: Examples;
+  readonly proxies: Readonly<Record<string, Examples>>;
+  readonly task: Examples;
+  readonly heldOut: Examples;
+}
+
+export async function sweepOf(set: Setting, aligned: Float32Array, data: TaskData): Promise<Sweep> {
+  const { be, model, steps, seed, signal, lambdas, radii } = set;
+  const config = (c: Partial<Config>): Config => ({ ...defaults, ...set.config, ...c });
+  const safe = await evaluate(be, model, aligned, data.safety);
+  const judged = async (theta: Float32Array): Promise<Point> => ({
+    gap: (await evaluate(be, model, theta, data.safety)) - safe,
+    task: await evaluate(be, model, theta, data.heldOut),
+    distance: Math.sqrt(theta.reduce((n, v, i) => n + (v - aligned[i]) ** 2, 0)),
+  });
+  const tuned = async (c: Partial<Config>, proxy?: Examples, more = {}) =>
+    (
+      await train(be, model, config(c), aligned, proxy ? { task: data.task, proxy } : data, {
+        steps,
+        seed,
+        signal,
+        warn: () => {},
+        ...more,
+      })
+    ).theta;
+  const free = await tuned({ strategy: "plain" });
+  const caseI: Record<string, Point[]> = {};
+  for (const [name, proxy] of Object.entries(data.proxies)) {
+    caseI[name] = [];
+    for (const lambda of lambdas)
+      caseI[name].push(await judged(await tuned({ strategy: "loss", lambda }, proxy)));
+  }
+  const caseII: Point[] = [];
+  for (const eps of radii) caseII.push(await judged(await tuned({ strategy: "ball", eps })));
+  const baselines: Record<string, Point> = {};
+  if (set.baselines) {
+    const [proxy] = Object.values(data.proxies);
+    for (const rho of [10, 100])
+      baselines[`L2-SP, ρ = ${rho}`] = await judged(await tuned({ strategy: "proximal", rho }));
+    const fisher = await fisherDiagonal(be, model, config({}), aligned, data.alignment);
+    for (const rho of [0.01, 0.1])
+      baselines[`EWC, ρ = ${rho}`] = await judged(
+        await tuned({ strategy: "ewc", rho }, undefined, { fisher }),
+      );
+    const last = Object.keys(model.params).slice(-2);
+    baselines["last layer only"] = await judged(
+      await tuned({ strategy: "masked" }, undefined, {
+        trainable: (name: string) => last.includes(name),
+      }),
+    );
+    for (const c of [0.25, 0.5, 0.75])
+      baselines[`interpolation, c = ${c}`] = await judged(interpolated(aligned, free, c));
+    const pair = { task: data.task, proxy };
+    const o = { steps, seed, signal };
+    for (const rule of rules as readonly Rule[])
+      baselines[rule] = await judged(
+        await trainByRule(be, model, config({}), rule, aligned, pair, o),
+      );
+  }
+  return {
+    plain: await judged(free),
+    caseI,
+    caseII,
+    frozen: await judged(aligned),
+    baselines,
+  };
+}
+
+/** y at x on a polyline through points, whose x need not be sorted; clamped at its ends. */
+export function interpolate(points: readonly (readonly [number, number])[], x: number): number {
+  const sorted = [...points].sort((a, b) => a[0] - b[0]);
+  const after = sorted.findIndex(([at]) => at >= x);
+  if (after <= 0) return sorted[after < 0 ? sorted.length - 1 : 0][1];
+  const [[x0, y0], [x1, y1]] = [sorted[after - 1], sorted[after]];
+  return y0 + ((x - x0) / (x1 - x0)) * (y1 - y0);
+}
