@@ -128,9 +128,12 @@ export const forNetwork = (e: Examples): Examples => ({
   fields: { ...e.fields, prompt: e.fields.prompt.map((v, i) => (i % PROMPT) * VOCABULARY + v) },
 });
 
-/** Weights of standard deviation √(2/fan-in) after He et al., where 8 of 256 inputs are on; biases 0. */
+/** Weights of standard deviation √(2/256) and √(1/64), biases 0. */
 export function startOf(seed: number): Record<string, Float32Array> {
-  const sigma: Record<string, number> = { w1: Math.sqrt(2 / PROMPT), w2: Math.sqrt(1 / HIDDEN) };
+  const sigma: Record<string, number> = {
+    w1: Math.sqrt(2 / (PROMPT * VOCABULARY)),
+    w2: Math.sqrt(1 / HIDDEN),
+  };
   return Object.fromEntries(
     Object.entries(network.params).map(([name, shape], k) => [
       name,

@@ -9,7 +9,15 @@ import {
   ValueError,
   valueAndGrad,
 } from "../../core/index.ts";
-import { adamw, ball_sums, matmul, mul, project_ball, scale, sub } from "../../kernels/index.ts";
+import {
+  adamw,
+  matmul,
+  mul,
+  project_ball,
+  scale,
+  squared_distance,
+  sub,
+} from "../../kernels/index.ts";
 import { type Config, checkConfig } from "./config.ts";
 import type { Format } from "./examples.ts";
 
@@ -165,8 +173,8 @@ export function update(s: State, rates: Rates = {}): void {
     { lr: rates.lr ?? lr, beta1, beta2, t: rates.t ?? 1 },
   );
   if (strategy !== "ball" || eps === Number.POSITIVE_INFINITY) return;
-  const sums = ball_sums(p, centre.flat, m);
-  project_ball.into({ p, m }, { c: centre.flat, sums }, { radius: rates.eps ?? eps });
+  const sumsq = squared_distance(p, centre.flat);
+  project_ball.into({ p, m }, { c: centre.flat, sumsq }, { radius: rates.eps ?? eps });
 }
 
 /**
