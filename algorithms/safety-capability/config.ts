@@ -33,7 +33,9 @@ export interface Config {
   readonly eps: number;
   /** ρ > 0, of `proximal` and `ewc`. */
   readonly rho: number;
-  /** Step of Adam; gradients are those of (f_f + λ f_ŝ)/(1 + λ), so that one serves every λ. */
+  /** "sgd" has momentum `beta1`, and unlike projected Adam comes to rest where the gradient is radial: see README. */
+  readonly optimiser: "adam" | "sgd";
+  /** Step; gradients are those of (f_f + λ f_ŝ)/(1 + λ), so that one serves every λ. */
   readonly lr: number;
   readonly beta1: number;
   readonly beta2: number;
@@ -47,6 +49,7 @@ export const defaults: Config = {
   lambda: 1,
   eps: 4,
   rho: 100,
+  optimiser: "adam",
   lr: 2e-3,
   beta1: 0.9,
   beta2: 0.999,
@@ -64,6 +67,7 @@ export function checkConfig(c: Config): void {
     }
   };
   must(strategies.includes(c.strategy), "strategy", `one of ${strategies.join(", ")}`, c.strategy);
+  must(["adam", "sgd"].includes(c.optimiser), "optimiser", "adam or sgd", c.optimiser);
   must(Number.isFinite(c.lambda) && c.lambda >= 0, "lambda", "finite and >= 0", c.lambda);
   must(c.eps > 0, "eps", "> 0, or Infinity for no constraint", c.eps);
   must(Number.isFinite(c.rho) && c.rho > 0, "rho", "finite and > 0", c.rho);

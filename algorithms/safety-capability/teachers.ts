@@ -35,13 +35,14 @@ export const teachersOf = (seed: number): Readonly<Record<"A" | "B" | "C", Teach
   return { A, B: cycled(A, stream), C: teacher(stream) };
 };
 
-/** Prompts over tokens first … first + 15 that are not in `seen`, which they join; answers with 5 % label noise. */
+/** Prompts over `width` tokens from `first` on that are not in `seen`, which they join; answers with 5 % label noise. */
 export function answered(
   by: Teacher,
   first: number,
   n: number,
   stream: Stream,
   seen: Set<string>,
+  width = 16,
 ): Examples {
   const prompt = new Int32Array(n * PROMPT);
   const answer = new Int32Array(n * ANSWER);
@@ -49,7 +50,7 @@ export function answered(
   for (let i = 0; i < n; i++) {
     let key: string;
     do {
-      for (let k = 0; k < PROMPT; k++) prompt[i * PROMPT + k] = first + stream.below(16);
+      for (let k = 0; k < PROMPT; k++) prompt[i * PROMPT + k] = first + stream.below(width);
       key = prompt.subarray(i * PROMPT, (i + 1) * PROMPT).join(" ");
     } while (seen.has(key));
     seen.add(key);

@@ -4,6 +4,7 @@ import {
   type Scalar,
   type Shape,
   type Slab,
+  scope,
   slab,
   type Tensor,
   ValueError,
@@ -15,6 +16,7 @@ import {
   mul,
   project_ball,
   scale,
+  sgd,
   squared_distance,
   sub,
 } from "../../kernels/index.ts";
@@ -30,6 +32,13 @@ export interface Model {
   readonly format: Format;
   /** −ln P_θ(y_j|x, y_<j) for B examples, (B · tokens), in nats. */
   readonly losses: (theta: Named, batch: Named) => Tensor;
+  /** The ball of Case II, where it is not that of ‖θ − θ_s‖. */
+  readonly ball?: {
+    /** Square of the distance from θ_s, (). */
+    readonly squared: (theta: Named) => Tensor;
+    /** Brings θ to `radius` where `sumsq` is beyond its square, and m with it. */
+    readonly project: (theta: Named, m: Named, sumsq: Tensor, radius: number | Scalar) => void;
+  };
 }
 
 export interface State {
@@ -160,21 +169,38 @@ export function gradient(s: State, batch: Named): Tensor {
   return value[1];
 }
 
-/** Adam's step along `theta.grad`, and what Case II does to it. */
+/** The optimiser's step along `theta.grad`, and what Case II does to it. */
 export function update(s: State, rates: Rates = {}): void {
   const { config, theta, centre, memory, pull, mask } = s;
   const { strategy, beta1, beta2, lr, eps } = config;
   const [p, g, m] = [theta.flat, theta.grad.flat, memory.m.flat];
   if (pull) mul.into({ y: g }, { a: pull.flat, b: sub(p, centre.flat) }, { beta: 1 });
   if (mask) scale.into({ y: g }, { x: mul(g, mask.flat) });
-  adamw.into(
-    { p, m, v: memory.v.flat },
-    { g },
-    { lr: rates.lr ?? lr, beta1, beta2, t: rates.t ?? 1 },
-  );
+  const by = rates.lr ?? lr;
+  if (config.optimiser === "sgd") {
+    sgd.into({ p, m }, { g }, { lr: by, momentum: beta1 });
+  } else {
+    adamw.into({ p, m, v: memory.v.flat }, { g }, { lr: by, beta1, beta2, t: rates.t ?? 1 });
+  }
   if (strategy !== "ball" || eps === Number.POSITIVE_INFINITY) return;
+  const radius = rates.eps ?? eps;
+  const { ball } = s.model;
+  if (ball) {
+    ball.project(theta.tensors, memory.m.tensors, ball.squared(theta.tensors), radius);
+    return;
+  }
   const sumsq = squared_distance(p, centre.flat);
-  project_ball.into({ p, m }, { c: centre.flat, sumsq }, { radius: rates.eps ?? eps });
+  project_ball.into({ p, m }, { c: centre.flat, sumsq }, { radius });
+}
+
+/** How far θ is from θ_s in the norm of Case II. */
+export async function distanceOf({ model: { ball }, theta, centre }: State): Promise<number> {
+  const squared = scope(
+    () => ball?.squared(theta.tensors) ?? squared_distance(theta.flat, centre.flat),
+  );
+  const [d] = await squared.read();
+  squared.dispose();
+  return Math.sqrt(d);
 }
 
 /**

@@ -3,6 +3,7 @@ import { type Config, checkConfig } from "./config.ts";
 import { assertTokens, type Batch, batchOf, draw, type Examples } from "./examples.ts";
 import { Stream } from "./random.ts";
 import {
+  distanceOf,
   type InitOptions,
   init,
   inputsOf,
@@ -45,12 +46,6 @@ export function batches(
 /** Steps between two looks at the signal, on which the host waits for the device. */
 const WAIT = 50;
 
-const norm = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
-  let s = 0;
-  for (let i = 0; i < a.length; i++) s += (a[i] - b[i]) ** 2;
-  return Math.sqrt(s);
-};
-
 /**
  * Fine-tunes θ_s on `task` under a strategy: one captured step, replayed. `proxy` is what `loss` asks for.
  * @throws EmptyLoss for data without tokens; ValueError for a config that makes no sense
@@ -71,7 +66,6 @@ export async function train(
   assertTokens("task", data.task);
   if (proxy) assertTokens("proxy", proxy);
   using s = init(be, model, config, aligned, o);
-  const start = await s.theta.save();
   const scalars: Record<string, number | Counter> = { t: { start: 1 }, lr: config.lr };
   if (Number.isFinite(config.eps)) scalars.eps = config.eps;
   using captured = await capture(be, ({ in: batch, scalar }) => step(s, batch, scalar), {
@@ -86,7 +80,7 @@ export async function train(
     signal?.throwIfAborted();
   }
   const theta = await s.theta.save();
-  const distance = norm(theta, start);
+  const distance = await distanceOf(s);
   if (config.strategy === "ball" && Number.isFinite(config.eps) && distance < 0.99 * config.eps) {
     warn(
       `safety-capability: eps = ${config.eps}, and θ is ${distance.toPrecision(3)} from θ_s: the constraint is not ` +

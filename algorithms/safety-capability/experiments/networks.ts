@@ -93,8 +93,8 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
   const cost = (c: Claims, t: TaskName) =>
     c.sweeps[t].caseI.same[at(c, 1)].task - c.sweeps[t].plain.task;
   const gapOf = (c: Claims, t: TaskName) => c.sweeps[t].caseI.same[at(c, 1)].gap;
-  const growth = (c: Claims, t: TaskName) =>
-    Math.log2(c.sweeps[t].caseII[radii.indexOf(2)].gap / c.sweeps[t].caseII[radii.indexOf(1)].gap);
+  const mean = (f: (c: Claims) => number) => meanOf(all.map(f));
+  const at2 = (c: Claims, t: TaskName, eps: number) => c.sweeps[t].caseII[radii.indexOf(eps)].gap;
   const larger = lambdas.filter((l) => l >= 0.3);
   return [
     ...(lambdas.includes(0.1)
@@ -137,28 +137,23 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
       least((c) => cost(c, "high")),
       0.08 * less,
     ),
-    ...(tasks.includes("half")
+    atMost(
+      `${label} (c) order`,
+      "gaps of the other tasks at λ = 1 less that of high overlap",
+      worst((c) => Math.max(...tasks.slice(1).map((t) => gapOf(c, t) - gapOf(c, "high")))),
+      0,
+    ),
+    // a difference of two small gaps, each with the noise of 1000 prompts: of the mean
+    ...(tasks.includes("half") && all.length >= 5
       ? [
           atMost(
-            `${label} (c) order`,
-            "gap(low) − gap(half) − 0.05 and gap(half) − gap(high) at λ = 1",
-            worst((c) =>
-              Math.max(
-                gapOf(c, "low") - gapOf(c, "half") - 0.05 * more,
-                gapOf(c, "half") - gapOf(c, "high"),
-              ),
-            ),
-            0,
+            `${label} (c) low and half`,
+            "mean gap(low) − gap(half) at λ = 1",
+            mean((c) => gapOf(c, "low")) - mean((c) => gapOf(c, "half")),
+            0.05,
           ),
         ]
-      : [
-          atMost(
-            `${label} (c) order`,
-            "gap(low) − gap(high) at λ = 1",
-            worst((c) => gapOf(c, "low") - gapOf(c, "high")),
-            0,
-          ),
-        ]),
+      : []),
     atLeast(
       `${label} (d)`,
       "Case II costs more: its task loss above Case I's at the gap of λ = 1, every task",
@@ -170,13 +165,16 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
           atLeast(
             `${label} (e) least`,
             "Case II: log₂ of G_s(ε = 2)/G_s(ε = 1)",
-            least((c) => Math.min(...tasks.map((t) => growth(c, t)))),
+            least((c) => Math.min(...tasks.map((t) => Math.log2(at2(c, t, 2) / at2(c, t, 1))))),
             1.5,
           ),
+          // G_s(1) is near the noise of held-out data: of the mean over seeds
           atMost(
             `${label} (e) most`,
-            "the same, at most",
-            worst((c) => Math.max(...tasks.map((t) => growth(c, t)))),
+            "the same of the mean gaps",
+            Math.max(
+              ...tasks.map((t) => Math.log2(mean((c) => at2(c, t, 2)) / mean((c) => at2(c, t, 1)))),
+            ),
             3.5,
           ),
         ]

@@ -3,7 +3,7 @@ import { fisherDiagonal, interpolated, type Rule, rules, trainByRule } from "../
 import { type Config, defaults } from "../config.ts";
 import type { Examples } from "../examples.ts";
 import type { Model } from "../tradeoff.ts";
-import { evaluate, train } from "../train.ts";
+import { evaluate, type Tuned, train } from "../train.ts";
 
 // One task under every strategy: what S3, S4 and the study on text have in common.
 
@@ -50,21 +50,23 @@ export async function sweepOf(set: Setting, aligned: Float32Array, data: TaskDat
   const { be, model, steps, seed, signal, lambdas, radii } = set;
   const config = (c: Partial<Config>): Config => ({ ...defaults, ...set.config, ...c });
   const safe = await evaluate(be, model, aligned, data.safety);
-  const judged = async (theta: Float32Array): Promise<Point> => ({
+  const judged = async ({ theta, distance }: Tuned): Promise<Point> => ({
     gap: (await evaluate(be, model, theta, data.safety)) - safe,
     task: await evaluate(be, model, theta, data.heldOut),
+    distance,
+  });
+  const far = (theta: Float32Array): Tuned => ({
+    theta,
     distance: Math.sqrt(theta.reduce((n, v, i) => n + (v - aligned[i]) ** 2, 0)),
   });
-  const tuned = async (c: Partial<Config>, proxy?: Examples, more = {}) =>
-    (
-      await train(be, model, config(c), aligned, proxy ? { task: data.task, proxy } : data, {
-        steps,
-        seed,
-        signal,
-        warn: () => {},
-        ...more,
-      })
-    ).theta;
+  const tuned = (c: Partial<Config>, proxy?: Examples, more = {}) =>
+    train(be, model, config(c), aligned, proxy ? { task: data.task, proxy } : data, {
+      steps,
+      seed,
+      signal,
+      warn: () => {},
+      ...more,
+    });
   const free = await tuned({ strategy: "plain" });
   const caseI: Record<string, Point[]> = {};
   for (const [name, proxy] of Object.entries(data.proxies)) {
@@ -91,19 +93,21 @@ export async function sweepOf(set: Setting, aligned: Float32Array, data: TaskDat
       }),
     );
     for (const c of [0.25, 0.5, 0.75])
-      baselines[`interpolation, c = ${c}`] = await judged(interpolated(aligned, free, c));
+      baselines[`interpolation, c = ${c}`] = await judged(
+        far(interpolated(aligned, free.theta, c)),
+      );
     const pair = { task: data.task, proxy };
     const o = { steps, seed, signal };
     for (const rule of rules as readonly Rule[])
       baselines[rule] = await judged(
-        await trainByRule(be, model, config({}), rule, aligned, pair, o),
+        far(await trainByRule(be, model, config({}), rule, aligned, pair, o)),
       );
   }
   return {
     plain: await judged(free),
     caseI,
     caseII,
-    frozen: await judged(aligned),
+    frozen: await judged(far(aligned)),
     baselines,
   };
 }
