@@ -23,7 +23,8 @@ const PAGE = `
   globalThis.page = { init, matmul };
 `;
 const PAGE_KERNEL = "matmul";
-const PAGE_LIMIT = 30 * 1024; // gzipped
+// gzipped; half of it is the text of the ways that matmul has on WebGPU, comments included
+const PAGE_LIMIT = 36 * 1024;
 /** What a page must not carry, besides the WGSL entries of kernels it does not use. */
 const PAGE_WITHOUT = ["vitest", "fast-check", "sparticuz"];
 
@@ -167,7 +168,7 @@ async function bundlePage() {
   const used = closure(PAGE_KERNEL);
   const wgsl = join(installed, "dist", "wgsl");
   const others = readdirSync(wgsl)
-    .filter((file) => file.endsWith(".wgsl") && !used.has(file.replace(".wgsl", "")))
+    .filter((file) => file.endsWith(".wgsl") && !used.has(file.split(/__|\./)[0]))
     .flatMap((file) => [
       ...readFileSync(join(wgsl, file), "utf8").matchAll(/@compute\b[^{]*?\bfn\s+(\w+)/g),
     ])
