@@ -30,6 +30,8 @@ export interface Shapes {
   readonly vocabulary: number;
   /** Tokens of an example; the loss of each is that of the next one. */
   readonly tokens: number;
+  /** How many of them, the last ones, have their loss asked for; default all. The last layer then does without the rest. */
+  readonly answer?: number;
   readonly width: number;
   readonly heads: number;
   /** Heads of k and v. */
@@ -82,7 +84,21 @@ const paramsOf = (s: Shapes): Record<string, Shape> => ({
   norm: [s.width],
 });
 
-/** Logits (B·T, V) of tokens (B,T); `product` does x W of a name. */
+const answerOf = (s: Shapes): number => s.answer ?? s.tokens;
+
+/** Rows of the tokens whose loss is asked for, (B·answer, W), of those of all of them. */
+function asked(s: Shapes, x: Tensor): Tensor {
+  const [T, n] = [s.tokens, answerOf(s)];
+  if (n === T) return x;
+  const B = x.shape[0] / T;
+  const rows = Int32Array.from({ length: B * n }, (_, i) => {
+    const [b, k] = [Math.floor(i / n), i % n];
+    return (b + 1) * T - n + k;
+  });
+  return gather(x, x.backend.tensor([B * n], rows, "i32"));
+}
+
+/** Logits (B·answer, V) of tokens (B,T); `product` does x W of a name. */
 function logitsOf(
   s: Shapes,
   base: Named,
@@ -99,7 +115,8 @@ function logitsOf(
     const q = rope(split(product(h, `${i}.q`), H));
     const k = rope(split(product(h, `${i}.k`), G));
     const v = split(product(h, `${i}.v`), G);
-    const o = permute(attention(q, k, v, { causal: 1 }).o).reshape([rows, W]);
+    let o = permute(attention(q, k, v, { causal: 1 }).o).reshape([rows, W]);
+    if (i === s.layers - 1) [o, x] = [asked(s, o), asked(s, x)];
     x = add(x, product(o, `${i}.o`));
     const n = rmsnorm(x, base[`${i}.norm2`]).y;
     const inside = mul(silu(product(n, `${i}.gate`)), product(n, `${i}.up`));
@@ -109,8 +126,8 @@ function logitsOf(
 }
 
 const format = (s: Shapes): Model["format"] => ({
-  fields: { tokens: s.tokens, next: s.tokens },
-  tokens: s.tokens,
+  fields: { tokens: s.tokens, next: answerOf(s) },
+  tokens: answerOf(s),
 });
 const lossOf = (logits: Tensor, next: Tensor): Tensor =>
   softmax_xent(logits, next.reshape([next.size])).loss;
