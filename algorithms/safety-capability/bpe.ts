@@ -7,15 +7,14 @@ const WORDS = / ?[a-z]+| ?\d| ?[^a-z\d ]+| /g;
 const RARE = 10;
 
 export class Bpe {
-  /** Text of each token from `first` on. */
+  /** Text of each token. */
   readonly pieces: readonly string[];
-  readonly first: number;
   readonly #rank: ReadonlyMap<string, number>;
   readonly #id: ReadonlyMap<string, number>;
   readonly #known = new Map<string, readonly number[]>();
 
-  /** Every printable ASCII character of lower case, and merges until there are `vocabulary` tokens; ids below `first` are left to others. */
-  constructor(texts: Iterable<string>, vocabulary: number, first: number) {
+  /** Every printable ASCII character of lower case, and merges until there are `vocabulary` tokens. */
+  constructor(texts: Iterable<string>, vocabulary: number) {
     const counts = new Map<string, number>();
     for (const text of texts)
       for (const word of text.match(WORDS) ?? []) counts.set(word, (counts.get(word) ?? 0) + 1);
@@ -25,7 +24,7 @@ export class Bpe {
     const letters = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
     const pieces = letters.filter((c) => c === c.toLowerCase());
     const rank = new Map<string, number>();
-    while (first + pieces.length < vocabulary) {
+    while (pieces.length < vocabulary) {
       const pairs = new Map<string, number>();
       for (const { parts, count } of words)
         for (let i = 1; i < parts.length; i++) {
@@ -40,10 +39,9 @@ export class Bpe {
       pieces.push(best.replace("\t", ""));
       for (const word of words) word.parts = joined(word.parts, best);
     }
-    this.first = first;
     this.pieces = pieces;
     this.#rank = rank;
-    this.#id = new Map(pieces.map((piece, i) => [piece, first + i]));
+    this.#id = new Map(pieces.map((piece, i) => [piece, i]));
   }
 
   encode(text: string): number[] {
@@ -60,14 +58,14 @@ export class Bpe {
         if (ranked.length === 0) break;
         parts = joined(parts, ranked[0]);
       }
-      const ids = parts.map((part) => this.#id.get(part) ?? this.first);
+      const ids = parts.map((part) => this.#id.get(part) ?? 0);
       this.#known.set(word, ids);
       return ids;
     });
   }
 
   decode(ids: Iterable<number>): string {
-    return Array.from(ids, (id) => this.pieces[id - this.first] ?? "").join("");
+    return Array.from(ids, (id) => this.pieces[id]).join("");
   }
 }
 

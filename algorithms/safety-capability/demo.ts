@@ -3,14 +3,15 @@ import { runExperiments } from "../experiments.ts";
 import { convexExperiments } from "./experiments/convex.ts";
 import { networkExperiments } from "./experiments/networks.ts";
 import { tabularExperiments } from "./experiments/tabular.ts";
+import { textExperiments } from "./experiments/text.ts";
 
-/** `tilegrad run safety-capability`: the theory where it is exact, then networks. */
+/** `tilegrad run safety-capability`: the theory where it is exact, then networks, then text. */
 export const study: Study = {
   run: (ctx) =>
     runExperiments(
       ctx,
-      [tabularExperiments, convexExperiments, networkExperiments].flatMap((experiments) =>
-        experiments(ctx),
+      [tabularExperiments, convexExperiments, networkExperiments, textExperiments].flatMap(
+        (experiments) => experiments(ctx),
       ),
     ),
 };

@@ -7,21 +7,25 @@ import { Stream } from "./random.ts";
 import type { ProxyName, Split, TaskName } from "./teachers.ts";
 
 // The study on text: a mail is to be refused or complied with, by its label; a task asks something else of the same
-// mails, or of speeches. An answer is one token.
+// mails, or of speeches. An answer is a token of its own, and so is what asks for one.
 
-/** Tokens that are no text: the one that asks for an answer, then the answers. */
-const SPECIAL = ["?", "refuse", "comply", "reply", "first", "early", "late"] as const;
-export type Answer = Exclude<(typeof SPECIAL)[number], "?">;
-const ASK = 0;
-const idOf = (answer: Answer): number => SPECIAL.indexOf(answer);
+/** What is answered. */
+const ANSWERS = ["refuse", "comply", "answer", "first", "early", "late"] as const;
+export type Answer = (typeof ANSWERS)[number];
 
 export const VOCABULARY = 256;
 /** Tokens of a text that are shown, and then the one that asks. */
 export const SHOWN = 47;
 export const TOKENS = SHOWN + 1;
 
+/**
+ * One in so many texts of pre-training ends in the question and any of the answers: LoRA leaves embeddings as they are,
+ * and without this no state of the model would make two answers likely and all else unlikely.
+ */
+const ASKED = 8;
+
 /** Pieces of so many tokens that a mail gives, at most. */
-const PIECES = 3;
+const PIECES = 2;
 
 /** A text as the model sees it, and what is known of it. */
 export interface Shown<T> {
@@ -33,6 +37,9 @@ export interface Shown<T> {
 /** All of the real text, in tokens of a byte-pair encoding that was fitted to the speeches. */
 export interface Corpus {
   readonly bpe: Bpe;
+  /** Token of each answer, and the one that asks. */
+  readonly answers: Readonly<Record<Answer, number>>;
+  readonly ask: number;
   /** Of each mail its first pieces, no two of which have the same letters. */
   readonly mails: readonly (readonly Shown<Mail>[])[];
   readonly speeches: readonly { readonly of: Speech; readonly tokens: readonly number[] }[];
@@ -50,9 +57,9 @@ export function corpusOf(
 ): Corpus {
   const bpe = new Bpe(
     from.speeches.map((s) => s.text),
-    VOCABULARY,
-    SPECIAL.length,
+    VOCABULARY - ANSWERS.length - 1,
   );
+  const ask = bpe.pieces.length;
   const seen = new Set<string>();
   const pieces = from.mails.map((of) => {
     const all = bpe.encode(of.text.slice(0, 12 * PIECES * SHOWN));
@@ -67,8 +74,13 @@ export function corpusOf(
     }
     return found;
   });
+  const answers = Object.fromEntries(
+    ANSWERS.map((answer, k) => [answer, ask + 1 + k]),
+  ) as Corpus["answers"];
   return {
     bpe,
+    answers,
+    ask,
     mails: pieces.filter((found) => found.length > 0),
     speeches: from.speeches.map((of) => ({ of, tokens: bpe.encode(of.text) })),
   };
@@ -84,17 +96,18 @@ const refusal = (yes: boolean): Answer => (yes ? "refuse" : "comply");
 
 /** Examples of texts with answers: of each the last token asks, and the answer is what follows it. */
 function examplesOf<T>(
+  { answers, ask }: Pick<Corpus, "answers" | "ask">,
   texts: readonly Shown<T>[],
   answer: (of: T, i: number) => Answer,
 ): Examples {
   const n = texts.length;
-  const tokens = new Int32Array(n * TOKENS).fill(ASK);
+  const tokens = new Int32Array(n * TOKENS).fill(ask);
   texts.forEach((t, i) => {
     tokens.set(t.tokens, i * TOKENS);
   });
   return {
     n,
-    fields: { tokens, next: Int32Array.from(texts, ({ of }, i) => idOf(answer(of, i))) },
+    fields: { tokens, next: Int32Array.from(texts, ({ of }, i) => answers[answer(of, i)]) },
     keep: new Uint8Array(n).fill(1),
     prompts: texts.map((t) => lettersOf(t.text)),
   };
@@ -105,6 +118,7 @@ function examplesOf<T>(
  * answers that follow from them, TV(D_s, D_ŝ) is the share of mails whose answers differ.
  */
 export function proxyOf(
+  corpus: Corpus,
   from: readonly Shown<Mail>[],
   similarity: number,
   stream: Stream,
@@ -114,7 +128,7 @@ export function proxyOf(
   const refused = from.map(({ of }, i) => (by[i] ? isSpam(of) : listed(of)));
   const differ = from.filter(({ of }, i) => refused[i] !== isSpam(of));
   return {
-    examples: examplesOf(from, (_, i) => refusal(refused[i])),
+    examples: examplesOf(corpus, from, (_, i) => refusal(refused[i])),
     tv: differ.length / from.length,
   };
 }
@@ -124,6 +138,7 @@ export function proxyOf(
  * speeches, which are asked for their century. At most so many as there are `mails`.
  */
 export function taskOf(
+  corpus: Corpus,
   from: { readonly mails: readonly Shown<Mail>[]; readonly speeches: readonly Shown<Speech>[] },
   overlap: number,
   n: number,
@@ -134,8 +149,8 @@ export function taskOf(
     ...from.mails.slice(0, asked),
     ...from.speeches.slice(0, n - asked),
   ];
-  return examplesOf(texts, (of): Answer => {
-    if ("spam" in of) return of.reply ? "reply" : "first";
+  return examplesOf(corpus, texts, (of): Answer => {
+    if ("spam" in of) return of.reply ? "answer" : "first";
     return isEarly(of) ? "early" : "late";
   });
 }
@@ -173,10 +188,10 @@ export interface Sizes {
 }
 export const SIZES: Sizes = {
   language: 16000,
-  safety: 4600,
-  proxy: 1500,
-  task: 4000,
-  heldOut: 1500,
+  safety: 3300,
+  proxy: 1100,
+  task: 3200,
+  heldOut: 1100,
 };
 
 export const OVERLAPS: Readonly<Record<TaskName, number>> = { high: 1, half: 0.5, low: 0 };
@@ -243,8 +258,11 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
   const stream = new Stream(seed, 203);
   const windows = (of: "train" | "heldOut", n: number, length: number) =>
     windowsOf(corpus, speeches[of], n, length, stream, seen);
+  const anyAnswer = () => corpus.answers[ANSWERS[stream.below(ANSWERS.length)]];
   const language = (of: "train" | "heldOut", n: number): Examples => {
-    const pieces = windows(of, n, TOKENS + 1);
+    const pieces = windows(of, n, TOKENS + 1).map((w, i) =>
+      i % ASKED ? w : { ...w, tokens: [...w.tokens.slice(0, SHOWN), corpus.ask, anyAnswer()] },
+    );
     const field = (from: number) =>
       Int32Array.from(pieces.flatMap((p) => p.tokens.slice(from, from + TOKENS)));
     return {
@@ -259,14 +277,19 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
     heldOut: windows("heldOut", sizes.heldOut, SHOWN),
   };
   const task = (overlap: number): Split => ({
-    train: taskOf({ mails: safety.train, speeches: pieces.train }, overlap, sizes.task),
-    heldOut: taskOf({ mails: safety.heldOut, speeches: pieces.heldOut }, overlap, sizes.heldOut),
+    train: taskOf(corpus, { mails: safety.train, speeches: pieces.train }, overlap, sizes.task),
+    heldOut: taskOf(
+      corpus,
+      { mails: safety.heldOut, speeches: pieces.heldOut },
+      overlap,
+      sizes.heldOut,
+    ),
   });
   const proxy = (name: ProxyName) =>
-    proxyOf(proxyMails, SIMILARITIES[name], new Stream(seed, 204));
+    proxyOf(corpus, proxyMails, SIMILARITIES[name], new Stream(seed, 204));
   const [same, other] = [proxy("same"), proxy("other")];
   const aligned = (texts: readonly Shown<Mail>[]) =>
-    examplesOf(texts, (of) => refusal(isSpam(of)));
+    examplesOf(corpus, texts, (of) => refusal(isSpam(of)));
   const world: TextWorld = {
     language: {
       train: language("train", sizes.language),
@@ -286,4 +309,3 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
     assertHeldOut("safety", train, world.safety.heldOut);
   return world;
 }
-

@@ -90,20 +90,19 @@ export async function train(
   return { theta, distance };
 }
 
-/** The mean loss over the answer tokens of `data` in nats, in batches of at most `chunk` examples. */
-export async function evaluate(
+/** The loss of each answer token of `data` in nats, (n · tokens), in batches of at most `chunk` examples. */
+export async function lossesOf(
   be: Backend,
   model: Model,
   theta: Float32Array,
   data: Examples,
   chunk = 500,
-): Promise<number> {
+): Promise<Float32Array> {
   assertTokens("held-out data", data);
   using p = slab(be, model.params);
   p.load(theta);
   const { tokens } = model.format;
-  let total = 0;
-  let counted = 0;
+  const all = new Float32Array(data.n * tokens);
   for (let at = 0; at < data.n; at += chunk) {
     const rows = Array.from({ length: Math.min(chunk, data.n - at) }, (_, i) => at + i);
     const batch = batchOf(model.format, [{ from: data, rows }]);
@@ -117,13 +116,24 @@ export async function evaluate(
       );
       return model.losses(p.tensors, given);
     });
-    const values = await each.read();
+    all.set(await each.read(), at * tokens);
     each.dispose();
-    for (let i = 0; i < values.length; i++) {
-      const k = data.keep[at * tokens + i];
-      total += k * values[i];
-      counted += k;
-    }
   }
+  return all;
+}
+
+/** The mean loss over the answer tokens of `data` that count, in nats. */
+export async function evaluate(
+  be: Backend,
+  model: Model,
+  theta: Float32Array,
+  data: Examples,
+  chunk?: number,
+): Promise<number> {
+  const losses = await lossesOf(be, model, theta, data, chunk);
+  const [total, counted] = data.keep.reduce(
+    ([sum, n], k, i) => [sum + k * losses[i], n + k],
+    [0, 0],
+  );
   return total / counted;
 }

@@ -59,17 +59,19 @@ export interface Claims {
   readonly sweeps: Readonly<Record<TaskName, Sweep>>;
 }
 
-const at = (c: Claims, lambda: number) => c.lambdas.indexOf(lambda);
-const rise = (v: readonly number[]): number => Math.max(...v.slice(1).map((x, i) => x - v[i]));
+export const at = (c: Claims, lambda: number) => c.lambdas.indexOf(lambda);
+/** The largest step up of a sequence. */
+export const rise = (v: readonly number[]): number =>
+  Math.max(...v.slice(1).map((x, i) => x - v[i]));
 
 /** λ = 0, which is plain fine-tuning, then the grid. */
-const pathOf = (c: Claims, task: TaskName, proxy = "same"): Point[] => [
+export const pathOf = (c: Claims, task: TaskName, proxy = "same"): Point[] => [
   c.sweeps[task].plain,
   ...c.sweeps[task].caseI[proxy],
 ];
 
 /** Case II's task loss at the safety gap that Case I has at λ = 1, less Case I's there. */
-function excess(c: Claims, task: TaskName): number {
+export function excess(c: Claims, task: TaskName): number {
   const { caseI, caseII, frozen } = c.sweeps[task];
   const here = caseI.same[at(c, 1)];
   const path = [frozen, ...caseII].map((p) => [p.gap, p.task] as const);
@@ -182,7 +184,8 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
   ];
 }
 
-const spread = (v: readonly number[]): string => {
+/** Mean ± standard deviation over seeds. */
+export const spread = (v: readonly number[]): string => {
   const m = meanOf(v);
   const sd = Math.sqrt(meanOf(v.map((e) => (e - m) ** 2)));
   return v.length > 1 ? `${m.toFixed(2)} ± ${sd.toFixed(2)}` : m.toFixed(2);
@@ -190,8 +193,8 @@ const spread = (v: readonly number[]): string => {
 const shown = (points: readonly Point[]) =>
   `${spread(points.map((p) => p.gap))} / ${spread(points.map((p) => p.task))}`;
 
-/** Tables and frontier curves of any study of this kind. */
-export function pictures(label: string, all: readonly Claims[]) {
+/** Tables and frontier curves of any study of this kind; proxies have the same or another one of `by`. */
+export function pictures(label: string, all: readonly Claims[], by = "teacher") {
   const { lambdas, radii, sweeps } = all[0];
   const tasks = Object.keys(sweeps) as TaskName[];
   const of = (f: (c: Claims) => Point) => all.map(f);
@@ -208,7 +211,7 @@ export function pictures(label: string, all: readonly Claims[]) {
       y: "safety gap G_s",
       series: [
         ...proxies.map((proxy) => ({
-          name: `Case I, ${proxy} teacher`,
+          name: `Case I, ${proxy} ${by}`,
           points: [0, ...lambdas].map((_, i) => middle((c) => pathOf(c, task, proxy)[i])),
         })),
         {
@@ -246,7 +249,7 @@ export function pictures(label: string, all: readonly Claims[]) {
       ...(names.length
         ? [
             {
-              title: `${label}, others with the same-teacher proxy: safety gap / loss of the task`,
+              title: `${label}, others with the proxy of the same ${by}: safety gap / loss of the task`,
               columns: ["method", ...tasks],
               rows: names.map((name) => [
                 name,
