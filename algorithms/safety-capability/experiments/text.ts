@@ -308,7 +308,7 @@ export function textExperiments(ctx: StudyContext): Experiment[] {
             radii,
             baselines: false,
           };
-          return sweepOf(set, await own.save(), {
+          return await sweepOf(set, await own.save(), {
             safety: world.safety.heldOut,
             alignment: world.safety.train,
             proxies: world.proxies,
