@@ -309,3 +309,49 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
     assertHeldOut("safety", train, world.safety.heldOut);
   return world;
 }
+
+/** How near a text is to the nearest of others: cosine of √counts of tokens, the rarer the more weighed. */
+function nearness(others: Examples): (of: Examples, i: number) => number {
+  const countsOf = ({ fields: { tokens } }: Examples, i: number) => {
+    const counts = new Float64Array(VOCABULARY);
+    for (let k = 0; k < SHOWN; k++) counts[tokens[i * TOKENS + k]]++;
+    return counts;
+  };
+  const all = Array.from({ length: others.n }, (_, i) => countsOf(others, i));
+  const rarity = Float64Array.from({ length: VOCABULARY }, (_, v) =>
+    Math.log((others.n + 1) / (all.filter((c) => c[v] > 0).length + 1)),
+  );
+  const unit = (counts: Float64Array) => {
+    const u = counts.map((c, v) => Math.sqrt(c) * rarity[v]);
+    const norm = Math.hypot(...u);
+    return u.map((x) => x / norm);
+  };
+  const units = all.map(unit);
+  return (of, i) => {
+    const u = unit(countsOf(of, i));
+    const there = [...u.keys()].filter((v) => u[v] > 0);
+    let best = 0;
+    for (const o of units) {
+      let dot = 0;
+      for (const v of there) dot += u[v] * o[v];
+      if (dot > best) best = dot;
+    }
+    return best;
+  };
+}
+
+/**
+ * An estimate of ov = μ_f(supp μ_s) out of texts alone: half of the contexts of D_s are nearer to D_s than their median,
+ * so twice the share of contexts of D_f that are, at most 1. At most 500 contexts are looked at, of D_s held-out ones.
+ */
+export function overlapEstimate(safety: Split, task: Examples): number {
+  const near = nearness(safety.train);
+  const look = (of: Examples) => {
+    const n = Math.min(500, of.n);
+    return Float64Array.from({ length: n }, (_, i) => near(of, Math.floor((i * of.n) / n))).sort();
+  };
+  const own = look(safety.heldOut);
+  const median = own[Math.floor(own.length / 2)];
+  const its = look(task);
+  return Math.min(1, (2 * its.filter((x) => x >= median).length) / its.length);
+}

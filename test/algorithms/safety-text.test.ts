@@ -8,6 +8,7 @@ import {
   type Corpus,
   corpusOf,
   listed,
+  overlapEstimate,
   proxyOf,
   type Sizes,
   TOKENS,
@@ -165,6 +166,16 @@ describe("the world of a seed", () => {
     expect(answers(tasks.high.train)).toEqual([answer, first].sort());
     expect(answers(tasks.half.train)).toEqual([answer, first, early, late].sort());
     expect(answers(tasks.low.train)).toEqual([early, late].sort());
+  });
+
+  test("and is found again in their texts", () => {
+    const { safety, tasks } = textWorldOf(corpus, 1, { ...sizes, heldOut: 400 });
+    const [high, half, low] = (["high", "half", "low"] as const).map((t) =>
+      overlapEstimate(safety, tasks[t].heldOut),
+    );
+    expect(high).toBe(1);
+    expect(Math.abs(half - 0.5)).toBeLessThan(0.2);
+    expect(low).toBeLessThan(0.35);
   });
 
   test("similarity is the share of labels kept, and TV that of answers that differ", () => {

@@ -8,6 +8,7 @@ import {
   type Corpus,
   corpusOf,
   OVERLAPS,
+  overlapEstimate,
   type TextWorld,
   TOKENS,
   textWorldOf,
@@ -63,6 +64,8 @@ interface Known {
   readonly accuracy: number;
   readonly majority: number;
   readonly proxies: Readonly<Record<ProxyName, { readonly tv: number; readonly gap: number }>>;
+  /** Estimates of ov from the texts of held-out contexts. */
+  readonly overlaps: Readonly<Record<TaskName, number>>;
 }
 
 /** Cross-entropy of held-out tokens against the frequencies of those that are trained on. */
@@ -117,6 +120,11 @@ async function alignedReader(
     accuracy: losses.filter((l) => l < Math.LN2).length / losses.length,
     majority: majorityOf(world.safety.heldOut),
     proxies,
+    overlaps: {
+      high: overlapEstimate(world.safety, world.tasks.high.heldOut),
+      half: overlapEstimate(world.safety, world.tasks.half.heldOut),
+      low: overlapEstimate(world.safety, world.tasks.low.heldOut),
+    },
   };
   return { world, theta, known };
 }
@@ -342,6 +350,10 @@ export function textExperiments(ctx: StudyContext): Experiment[] {
               ...PROXIES.flatMap((name) => [
                 [`TV(D_s, D_ŝ), ${name} labels`, of((k) => k.proxies[name].tv)],
                 [`f_ŝ(θ_s) − f_s(θ_s), ${name} labels`, of((k) => k.proxies[name].gap)],
+              ]),
+              ...TASKS.map((t) => [
+                `ov of ${t} overlap (${OVERLAPS[t]}), estimated from texts`,
+                of((k) => k.overlaps[t]),
               ]),
             ],
           },
