@@ -114,16 +114,18 @@ function examplesOf<T>(
 }
 
 /**
- * D_ŝ on given mails: by the labels of D_s with probability `similarity`, by `listed` else. On the same mails, and with
+ * D_ŝ on given mails: by the labels of D_s with probability `similarity`, by `listed` else; the mails of a lower one
+ * are among those of a higher one. On the same mails, and with
  * answers that follow from them, TV(D_s, D_ŝ) is the share of mails whose answers differ.
  */
 export function proxyOf(
   corpus: Corpus,
   from: readonly Shown<Mail>[],
   similarity: number,
-  stream: Stream,
+  seed: number,
 ): { readonly examples: Examples; readonly tv: number } {
   checkShare("similarity", similarity);
+  const stream = new Stream(seed, 204);
   const by = from.map(() => stream.uniform() < similarity);
   const refused = from.map(({ of }, i) => (by[i] ? isSpam(of) : listed(of)));
   const differ = from.filter(({ of }, i) => refused[i] !== isSpam(of));
@@ -202,6 +204,8 @@ export interface TextWorld {
   /** Windows of speeches, each token of which is to be followed by the next. */
   readonly language: Split;
   readonly safety: Split;
+  /** Mails of the proxies, and the proxies. */
+  readonly unlabelled: readonly Shown<Mail>[];
   readonly proxies: Readonly<Record<ProxyName, Examples>>;
   /** TV(D_s, D_ŝ) of each proxy. */
   readonly tv: Readonly<Record<ProxyName, number>>;
@@ -240,7 +244,7 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
     train: part("safety", 0, 0.6, sizes.safety),
     heldOut: part("heldOut", 0.6, 0.8, sizes.heldOut),
   };
-  const proxyMails = part("proxy", 0.8, 1, sizes.proxy);
+  const unlabelled = part("proxy", 0.8, 1, sizes.proxy);
 
   // a fifth of the speeches of each century
   const centuries = [true, false].map((early) =>
@@ -285,8 +289,7 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
       sizes.heldOut,
     ),
   });
-  const proxy = (name: ProxyName) =>
-    proxyOf(corpus, proxyMails, SIMILARITIES[name], new Stream(seed, 204));
+  const proxy = (name: ProxyName) => proxyOf(corpus, unlabelled, SIMILARITIES[name], seed);
   const [same, other] = [proxy("same"), proxy("other")];
   const aligned = (texts: readonly Shown<Mail>[]) =>
     examplesOf(corpus, texts, (of) => refusal(isSpam(of)));
@@ -296,6 +299,7 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
       heldOut: language("heldOut", Math.ceil(sizes.heldOut / 4)),
     },
     safety: { train: aligned(safety.train), heldOut: aligned(safety.heldOut) },
+    unlabelled,
     proxies: { same: same.examples, other: other.examples },
     tv: { same: same.tv, other: other.tv },
     tasks: { high: task(OVERLAPS.high), half: task(OVERLAPS.half), low: task(OVERLAPS.low) },

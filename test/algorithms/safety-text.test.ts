@@ -3,7 +3,6 @@ import { Bpe } from "../../algorithms/safety-capability/bpe.ts";
 import { ANSWERER, READER } from "../../algorithms/safety-capability/experiments/text.ts";
 import * as sc from "../../algorithms/safety-capability/index.ts";
 import { mailOf, mails, speeches } from "../../algorithms/safety-capability/mails.ts";
-import { Stream } from "../../algorithms/safety-capability/random.ts";
 import {
   type Corpus,
   corpusOf,
@@ -185,13 +184,13 @@ describe("the world of a seed", () => {
     expect(tv.other).toBe(differ.length / 200);
     expect(tv.other).toBeGreaterThan(0.1);
     const pieces = corpus.mails.flat().slice(0, 2000);
-    const at = (c: number) => proxyOf(corpus, pieces, c, new Stream(1, 1)).tv;
+    const at = (c: number) => proxyOf(corpus, pieces, c, 1).tv;
     expect(at(0.5) / at(0)).toBeCloseTo(0.5, 1);
   });
 
   test("refuses shares outside [0, 1], and more mails than there are", () => {
     const pieces = corpus.mails.flat().slice(0, 10);
-    expect(() => proxyOf(corpus, pieces, -0.1, new Stream(1, 1))).toThrow(
+    expect(() => proxyOf(corpus, pieces, -0.1, 1)).toThrow(
       "safety-capability: similarity: expected in [0, 1], got -0.1",
     );
     expect(() => taskOf(corpus, { mails: pieces, speeches: [] }, 1.5, 4)).toThrow(
