@@ -13,10 +13,8 @@ import type { ProxyName, Split, TaskName } from "./teachers.ts";
 const ANSWERS = ["refuse", "comply", "answer", "first", "early", "late"] as const;
 export type Answer = (typeof ANSWERS)[number];
 
-export const VOCABULARY = 256;
-/** Tokens of a text that are shown, and then the one that asks. */
-export const SHOWN = 47;
-export const TOKENS = SHOWN + 1;
+/** Tokens of the vocabulary, of a text as it is shown, and of that with the one that asks. */
+export const TEXT = { vocabulary: 256, shown: 47, tokens: 48 } as const;
 
 /**
  * One in so many texts of pre-training ends in the question and any of the answers: LoRA leaves embeddings as they are,
@@ -57,18 +55,18 @@ export function corpusOf(
 ): Corpus {
   const bpe = new Bpe(
     from.speeches.map((s) => s.text),
-    VOCABULARY - ANSWERS.length - 1,
+    TEXT.vocabulary - ANSWERS.length - 1,
   );
   const ask = bpe.pieces.length;
   const seen = new Set<string>();
   const pieces = from.mails.map((of) => {
-    const all = bpe.encode(of.text.slice(0, 12 * PIECES * SHOWN));
+    const all = bpe.encode(of.text.slice(0, 12 * PIECES * TEXT.shown));
     const found: Shown<Mail>[] = [];
-    for (let k = 0; k < PIECES && (k + 1) * SHOWN <= all.length; k++) {
-      const tokens = all.slice(k * SHOWN, (k + 1) * SHOWN);
+    for (let k = 0; k < PIECES && (k + 1) * TEXT.shown <= all.length; k++) {
+      const tokens = all.slice(k * TEXT.shown, (k + 1) * TEXT.shown);
       const text = bpe.decode(tokens);
       const letters = lettersOf(text);
-      if (letters.length < SHOWN || seen.has(letters)) continue;
+      if (letters.length < TEXT.shown || seen.has(letters)) continue;
       seen.add(letters);
       found.push({ of, tokens, text });
     }
@@ -101,9 +99,9 @@ function examplesOf<T>(
   answer: (of: T, i: number) => Answer,
 ): Examples {
   const n = texts.length;
-  const tokens = new Int32Array(n * TOKENS).fill(ask);
+  const tokens = new Int32Array(n * TEXT.tokens).fill(ask);
   texts.forEach((t, i) => {
-    tokens.set(t.tokens, i * TOKENS);
+    tokens.set(t.tokens, i * TEXT.tokens);
   });
   return {
     n,
@@ -114,11 +112,12 @@ function examplesOf<T>(
 }
 
 /**
- * D_ŝ on given mails: by the labels of D_s with probability `similarity`, by `listed` else; the mails of a lower one
- * are among those of a higher one. On the same mails, and with
- * answers that follow from them, TV(D_s, D_ŝ) is the share of mails whose answers differ.
+ * D_ŝ on given mails: by the labels of D_s with probability `similarity`, by `listed` else; what a lower one labels as
+ * D_s does, a higher one does too. As answers follow from the mail, and mails are of one kind, TV(D_s, D_ŝ) is the share
+ * of mails whose answers differ.
+ * @throws ValueError (RangeError by code) for a similarity outside [0, 1]
  */
-export function proxyOf(
+export function mailProxyOf(
   corpus: Corpus,
   from: readonly Shown<Mail>[],
   similarity: number,
@@ -137,9 +136,10 @@ export function proxyOf(
 
 /**
  * D_f: a share `overlap` of contexts are mails, which are asked for whether they answer another one, the rest pieces of
- * speeches, which are asked for their century. At most so many as there are `mails`.
+ * speeches, which are asked for their century.
+ * @throws ValueError (RangeError by code) for an overlap outside [0, 1]
  */
-export function taskOf(
+export function textTaskOf(
   corpus: Corpus,
   from: { readonly mails: readonly Shown<Mail>[]; readonly speeches: readonly Shown<Speech>[] },
   overlap: number,
@@ -264,32 +264,32 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
     windowsOf(corpus, speeches[of], n, length, stream, seen);
   const anyAnswer = () => corpus.answers[ANSWERS[stream.below(ANSWERS.length)]];
   const language = (of: "train" | "heldOut", n: number): Examples => {
-    const pieces = windows(of, n, TOKENS + 1).map((w, i) =>
-      i % ASKED ? w : { ...w, tokens: [...w.tokens.slice(0, SHOWN), corpus.ask, anyAnswer()] },
+    const pieces = windows(of, n, TEXT.tokens + 1).map((w, i) =>
+      i % ASKED ? w : { ...w, tokens: [...w.tokens.slice(0, TEXT.shown), corpus.ask, anyAnswer()] },
     );
     const field = (from: number) =>
-      Int32Array.from(pieces.flatMap((p) => p.tokens.slice(from, from + TOKENS)));
+      Int32Array.from(pieces.flatMap((p) => p.tokens.slice(from, from + TEXT.tokens)));
     return {
       n,
       fields: { tokens: field(0), next: field(1) },
-      keep: new Uint8Array(n * TOKENS).fill(1),
+      keep: new Uint8Array(n * TEXT.tokens).fill(1),
       prompts: pieces.map((p) => lettersOf(p.text)),
     };
   };
   const pieces = {
-    train: windows("train", sizes.task, SHOWN),
-    heldOut: windows("heldOut", sizes.heldOut, SHOWN),
+    train: windows("train", sizes.task, TEXT.shown),
+    heldOut: windows("heldOut", sizes.heldOut, TEXT.shown),
   };
   const task = (overlap: number): Split => ({
-    train: taskOf(corpus, { mails: safety.train, speeches: pieces.train }, overlap, sizes.task),
-    heldOut: taskOf(
+    train: textTaskOf(corpus, { mails: safety.train, speeches: pieces.train }, overlap, sizes.task),
+    heldOut: textTaskOf(
       corpus,
       { mails: safety.heldOut, speeches: pieces.heldOut },
       overlap,
       sizes.heldOut,
     ),
   });
-  const proxy = (name: ProxyName) => proxyOf(corpus, unlabelled, SIMILARITIES[name], seed);
+  const proxy = (name: ProxyName) => mailProxyOf(corpus, unlabelled, SIMILARITIES[name], seed);
   const [same, other] = [proxy("same"), proxy("other")];
   const aligned = (texts: readonly Shown<Mail>[]) =>
     examplesOf(corpus, texts, (of) => refusal(isSpam(of)));
@@ -317,12 +317,12 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
 /** How near a text is to the nearest of others: cosine of √counts of tokens, the rarer the more weighed. */
 function nearness(others: Examples): (of: Examples, i: number) => number {
   const countsOf = ({ fields: { tokens } }: Examples, i: number) => {
-    const counts = new Float64Array(VOCABULARY);
-    for (let k = 0; k < SHOWN; k++) counts[tokens[i * TOKENS + k]]++;
+    const counts = new Float64Array(TEXT.vocabulary);
+    for (let k = 0; k < TEXT.shown; k++) counts[tokens[i * TEXT.tokens + k]]++;
     return counts;
   };
   const all = Array.from({ length: others.n }, (_, i) => countsOf(others, i));
-  const rarity = Float64Array.from({ length: VOCABULARY }, (_, v) =>
+  const rarity = Float64Array.from({ length: TEXT.vocabulary }, (_, v) =>
     Math.log((others.n + 1) / (all.filter((c) => c[v] > 0).length + 1)),
   );
   const unit = (counts: Float64Array) => {

@@ -7,13 +7,12 @@ import {
   type Corpus,
   corpusOf,
   listed,
+  mailProxyOf,
   overlapEstimate,
-  proxyOf,
   type Sizes,
-  TOKENS,
-  taskOf,
+  TEXT,
+  textTaskOf,
   textWorldOf,
-  VOCABULARY,
 } from "../../algorithms/safety-capability/texts.ts";
 import { startOfTransformer, transformer } from "../../algorithms/safety-capability/transformer.ts";
 import { type Backend, slab } from "../../core/index.ts";
@@ -146,10 +145,10 @@ describe("the world of a seed", () => {
     const { tokens, next } = safety.train.fields;
     safety.train.prompts.forEach((p, i) => {
       expect(next[i]).toBe(labels.get(p) ? refuse : comply);
-      expect(tokens[(i + 1) * TOKENS - 1]).toBe(corpus.ask);
+      expect(tokens[(i + 1) * TEXT.tokens - 1]).toBe(corpus.ask);
     });
     expect(next.filter((v) => v === refuse).length).toBe(200);
-    expect(Math.max(...tokens, ...next)).toBeLessThan(VOCABULARY);
+    expect(Math.max(...tokens, ...next)).toBeLessThan(TEXT.vocabulary);
     expect(new Set([...Object.values(corpus.answers), corpus.ask]).size).toBe(7);
   });
 
@@ -183,17 +182,17 @@ describe("the world of a seed", () => {
     expect(tv.same).toBe(0);
     expect(tv.other).toBe(differ.length / 200);
     expect(tv.other).toBeGreaterThan(0.1);
-    const pieces = corpus.mails.flat().slice(0, 2000);
-    const at = (c: number) => proxyOf(corpus, pieces, c, 1).tv;
+    const pieces = corpus.mails.flat();
+    const at = (c: number) => mailProxyOf(corpus, pieces, c, 1).tv;
     expect(at(0.5) / at(0)).toBeCloseTo(0.5, 1);
   });
 
   test("refuses shares outside [0, 1], and more mails than there are", () => {
     const pieces = corpus.mails.flat().slice(0, 10);
-    expect(() => proxyOf(corpus, pieces, -0.1, 1)).toThrow(
+    expect(() => mailProxyOf(corpus, pieces, -0.1, 1)).toThrow(
       "safety-capability: similarity: expected in [0, 1], got -0.1",
     );
-    expect(() => taskOf(corpus, { mails: pieces, speeches: [] }, 1.5, 4)).toThrow(
+    expect(() => textTaskOf(corpus, { mails: pieces, speeches: [] }, 1.5, 4)).toThrow(
       "safety-capability: overlap: expected in [0, 1], got 1.5",
     );
     expect(() => textWorldOf(corpus, 1, { ...sizes, proxy: 1e6 })).toThrow(
@@ -226,17 +225,17 @@ describe("the transformer on text", () => {
     const few = (e: sc.Examples, tokens: number, n = 3): sc.Examples => ({
       n,
       fields: {
-        tokens: e.fields.tokens.slice(0, n * TOKENS),
+        tokens: e.fields.tokens.slice(0, n * TEXT.tokens),
         next: e.fields.next.slice(0, n * tokens),
       },
       keep: e.keep.slice(0, n * tokens),
       prompts: e.prompts.slice(0, n),
     });
     const one = few(train, 1);
-    const spread = { next: new Int32Array(3 * TOKENS), keep: new Uint8Array(3 * TOKENS) };
+    const spread = { next: new Int32Array(3 * TEXT.tokens), keep: new Uint8Array(3 * TEXT.tokens) };
     one.fields.next.forEach((v, i) => {
-      spread.next[(i + 1) * TOKENS - 1] = v;
-      spread.keep[(i + 1) * TOKENS - 1] = 1;
+      spread.next[(i + 1) * TEXT.tokens - 1] = v;
+      spread.keep[(i + 1) * TEXT.tokens - 1] = 1;
     });
     const all: sc.Examples = {
       ...one,
@@ -277,7 +276,7 @@ describe("the transformer on text", () => {
       o,
     );
     const after = await sc.evaluate(wasm, reader, theta, world.language.heldOut);
-    expect(before).toBeGreaterThan(Math.log(VOCABULARY) - 0.5);
+    expect(before).toBeGreaterThan(Math.log(TEXT.vocabulary) - 0.5);
     expect(after).toBeLessThan(before - 0.5);
     const { train, heldOut } = world.safety;
     const unaligned = await sc.evaluate(wasm, answerer, theta, heldOut);

@@ -7,13 +7,12 @@ import { PROXIES, type ProxyName, TASKS, type TaskName } from "../teachers.ts";
 import {
   type Corpus,
   corpusOf,
+  mailProxyOf,
   OVERLAPS,
   overlapEstimate,
-  proxyOf,
+  TEXT,
   type TextWorld,
-  TOKENS,
   textWorldOf,
-  VOCABULARY,
 } from "../texts.ts";
 import { evaluate, lossesOf, train } from "../train.ts";
 import {
@@ -37,8 +36,8 @@ import {
 import { type Point, sweepOf } from "./sweep.ts";
 
 export const READER: Shapes = {
-  vocabulary: VOCABULARY,
-  tokens: TOKENS,
+  vocabulary: TEXT.vocabulary,
+  tokens: TEXT.tokens,
   width: 48,
   heads: 4,
   groups: 2,
@@ -72,7 +71,7 @@ interface Known {
 
 /** Cross-entropy of held-out tokens against the frequencies of those that are trained on. */
 function frequencyLoss(of: TextWorld["language"]): number {
-  const counts = new Float64Array(VOCABULARY).fill(1);
+  const counts = new Float64Array(TEXT.vocabulary).fill(1);
   for (const v of of.train.fields.next) counts[v]++;
   const total = counts.reduce((a, b) => a + b);
   return meanOf(Array.from(of.heldOut.fields.next, (v) => -Math.log(counts[v] / total)));
@@ -319,11 +318,11 @@ export function textExperiments(ctx: StudyContext): Experiment[] {
   const lambdas = full ? [0.1, 0.3, 1, 3, 10] : [0.1, 1, 10];
   const radii = full ? [0.3, 0.5, 1, 2, 4] : [0.5, 1, 2];
   const tasks = full ? TASKS : (["high", "low"] as const);
-  let all: Corpus | undefined;
+  let read: Corpus | undefined;
   const known = new Map<number, Promise<Aligned>>();
   const start = (seed: number): Promise<Aligned> => {
-    all ??= corpusOf();
-    const found = known.get(seed) ?? alignedReader(ctx, all, seed);
+    read ??= corpusOf();
+    const found = known.get(seed) ?? alignedReader(ctx, read, seed);
     known.set(seed, found);
     return found;
   };
@@ -367,7 +366,7 @@ export function textExperiments(ctx: StudyContext): Experiment[] {
     const safe = await loss(s.theta, safety.heldOut);
     const found: { tv: number; gap: number; task: number }[] = [];
     for (const similarity of GRID) {
-      const proxy = proxyOf(s.corpus, unlabelled, similarity, seed);
+      const proxy = mailProxyOf(s.corpus, unlabelled, similarity, seed);
       const { theta } = await train(
         be,
         s.model,
