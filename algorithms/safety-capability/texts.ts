@@ -84,6 +84,15 @@ export function corpusOf(
   };
 }
 
+function assertEnough(name: string, there: number, n: number): void {
+  if (there < n) {
+    throw new ValueError(
+      "RangeError",
+      `safety-capability: ${name}: expected at most the ${there} pieces of text there are, got ${n}`,
+    );
+  }
+}
+
 /** Another opinion of what is to be refused: a list of words, looked for in the whole of a mail. */
 const WORDS = /\b(free|money|click|offer|buy|credit|sex|cash|order)\b|\$\d|!!/;
 export const listed = ({ text }: Mail): boolean => WORDS.test(text);
@@ -137,7 +146,7 @@ export function mailProxyOf(
 /**
  * D_f: a share `overlap` of contexts are mails, which are asked for whether they answer another one, the rest pieces of
  * speeches, which are asked for their century.
- * @throws ValueError (RangeError by code) for an overlap outside [0, 1]
+ * @throws ValueError (RangeError by code) for an overlap outside [0, 1], or more texts than there are
  */
 export function textTaskOf(
   corpus: Corpus,
@@ -151,6 +160,7 @@ export function textTaskOf(
     ...from.mails.slice(0, asked),
     ...from.speeches.slice(0, n - asked),
   ];
+  assertEnough("sizes.task", texts.length, n);
   return examplesOf(corpus, texts, (of): Answer => {
     if ("spam" in of) return of.reply ? "answer" : "first";
     return isEarly(of) ? "early" : "late";
@@ -166,9 +176,13 @@ function windowsOf(
   stream: Stream,
   seen: Set<string>,
 ): Shown<Speech>[] {
+  const long = from.filter(({ tokens }) => tokens.length >= length);
+  // drawn until they differ: half of all places is soon found
+  const there = long.reduce((sum, { tokens }) => sum + tokens.length - length, 0);
+  assertEnough("speeches", Math.floor(there / 2), n);
   const windows: Shown<Speech>[] = [];
   while (windows.length < n) {
-    const { of, tokens } = from[stream.below(from.length)];
+    const { of, tokens } = long[stream.below(long.length)];
     const at = stream.below(tokens.length - length + 1);
     const piece = tokens.slice(at, at + length);
     const text = bpe.decode(piece);
@@ -232,12 +246,7 @@ export function textWorldOf(corpus: Corpus, seed: number, sizes: Sizes = SIZES):
       mails.slice(Math.round(from * mails.length), Math.round(to * mails.length)).flat(),
     );
     const both = spam.slice(0, ham.length).flatMap((piece, i) => [piece, ham[i]]);
-    if (both.length < n) {
-      throw new ValueError(
-        "RangeError",
-        `safety-capability: sizes.${name}: expected at most the ${both.length} pieces of mails there are, got ${n}`,
-      );
-    }
+    assertEnough(`sizes.${name}`, both.length, n);
     return both.slice(0, n);
   };
   const safety = {

@@ -196,10 +196,16 @@ describe("the world of a seed", () => {
       "safety-capability: overlap: expected in [0, 1], got 1.5",
     );
     expect(() => textWorldOf(corpus, 1, { ...sizes, proxy: 1e6 })).toThrow(
-      /sizes\.proxy: expected at most the \d+ pieces of mails there are, got 1000000/,
+      /sizes\.proxy: expected at most the \d+ pieces of text there are, got 1000000/,
+    );
+    expect(() => textWorldOf(corpus, 1, { ...sizes, task: 401 })).toThrow(
+      "sizes.task: expected at most the 400 pieces of text there are, got 401",
+    );
+    expect(() => textWorldOf({ ...corpus, speeches: [] }, 1, sizes)).toThrow(
+      "speeches: expected at most the 0 pieces of text there are, got 200",
     );
     expect(() => textWorldOf({ ...corpus, mails: [] }, 1, sizes)).toThrow(
-      "sizes.safety: expected at most the 0 pieces of mails there are, got 400",
+      "sizes.safety: expected at most the 0 pieces of text there are, got 400",
     );
   });
 });
