@@ -1,6 +1,8 @@
 import type { Study } from "../../core/study.ts";
 import { runExperiments } from "../experiments.ts";
 import { convexExperiments } from "./experiments/convex.ts";
+import { landscapeExperiments } from "./experiments/landscape.ts";
+import { loraExperiments } from "./experiments/lora.ts";
 import { networkExperiments } from "./experiments/networks.ts";
 import { tabularExperiments } from "./experiments/tabular.ts";
 
@@ -9,8 +11,12 @@ export const study: Study = {
   run: (ctx) =>
     runExperiments(
       ctx,
-      [tabularExperiments, convexExperiments, networkExperiments].flatMap((experiments) =>
-        experiments(ctx),
-      ),
+      [
+        tabularExperiments,
+        convexExperiments,
+        networkExperiments,
+        landscapeExperiments,
+        loraExperiments,
+      ].flatMap((experiments) => experiments(ctx)),
     ),
 };

@@ -93,7 +93,7 @@ async function alignedTransformer(
     { task: sequences(mixedTasks(seed, 8192)) },
     { ...o, steps: 2000 },
   );
-  return (await train(be, model, config, pretrained.theta, { task: safety }, { ...o, steps: 1500 }))
+  return (await train(be, model, config, pretrained.theta, { task: safety }, { ...o, steps: 500 }))
     .theta;
 }
 

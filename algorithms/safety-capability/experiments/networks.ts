@@ -182,10 +182,11 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
   ];
 }
 
-const spread = (v: readonly number[]): string => {
+/** Mean and standard deviation over seeds. */
+export const spread = (v: readonly number[], digits = 2): string => {
   const m = meanOf(v);
   const sd = Math.sqrt(meanOf(v.map((e) => (e - m) ** 2)));
-  return v.length > 1 ? `${m.toFixed(2)} ± ${sd.toFixed(2)}` : m.toFixed(2);
+  return v.length > 1 ? `${m.toFixed(digits)} ± ${sd.toFixed(digits)}` : m.toFixed(digits);
 };
 const shown = (points: readonly Point[]) =>
   `${spread(points.map((p) => p.gap))} / ${spread(points.map((p) => p.task))}`;
