@@ -10,3 +10,4 @@ export * from "./tables.ts";
 export * from "./teachers.ts";
 export * from "./tradeoff.ts";
 export * from "./train.ts";
+export * from "./transformer.ts";
