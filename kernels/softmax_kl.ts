@@ -14,7 +14,7 @@ import {
 } from "../core/contract.ts";
 import { DiffError } from "../core/errors.ts";
 import source from "../wgsl/softmax_kl.wgsl";
-import { rowGrid, rowTiles, runGrid } from "./lib/rows.ts";
+import { fewLongRows, rowGrid, rowTiles, runGrid, sliceGrid } from "./lib/rows.ts";
 
 const params = () => ({
   kind: choice("forward", "reverse"),
@@ -104,7 +104,22 @@ export const softmax_kl = /* @__PURE__ */ defineKernel({
     });
   },
   cost: ({ R, C }) => ({ flops: 80 * R * C, bytes: 16 * R * C }),
-  webgpu: [{ source, grid: rowGrid }],
+  webgpu: [
+    {
+      name: "split",
+      source,
+      when: ({ C }) => C > 0,
+      prefer: fewLongRows,
+      grid: sliceGrid,
+      scratch: ({ R, C }) => 16 * 64 * R * Math.ceil(C / 4096),
+      further: [
+        { entry: "softmax_kl_split_lse", grid: rowGrid },
+        { entry: "softmax_kl_split_terms", grid: sliceGrid },
+        { entry: "softmax_kl_split_total", grid: rowGrid },
+      ],
+    },
+    { source, grid: rowGrid },
+  ],
   wasm: rowTiles,
 });
 
@@ -153,7 +168,7 @@ const cases = (): Case[] => [
     { ...c, params: kinds[i % 5] },
     { ...c, params: kinds[(i + 2) % 5] },
   ]),
-  ...kinds.map((k) => ({ dims: { R: 2, C: 1100 }, params: k })),
+  ...kinds.map((k, i) => ({ dims: { R: 2, C: [1100, 4096, 4097, 8200, 1025][i] }, params: k })),
 ];
 const large = (): Case[] => [
   ...cases(),
