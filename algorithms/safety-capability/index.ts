@@ -6,6 +6,7 @@ export * from "./baselines.ts";
 export * from "./config.ts";
 export * from "./examples.ts";
 export * from "./regression.ts";
+export * from "./sweep.ts";
 export * from "./tables.ts";
 export * from "./teachers.ts";
 export * from "./tradeoff.ts";

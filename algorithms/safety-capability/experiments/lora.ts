@@ -4,6 +4,7 @@ import { atMost, type Experiment, experiment } from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import type { Examples } from "../examples.ts";
 import { Stream } from "../random.ts";
+import { sweepOf } from "../sweep.ts";
 import {
   ANSWER,
   answered,
@@ -24,7 +25,6 @@ import {
   transformer,
 } from "../transformer.ts";
 import { claimsBySeed, claimsOf, pictures } from "./networks.ts";
-import { sweepOf } from "./sweep.ts";
 
 const TOKENS = PROMPT + ANSWER - 1;
 export const SMALL: Shapes = {

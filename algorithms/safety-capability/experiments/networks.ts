@@ -1,7 +1,7 @@
 import type { Check, StudyContext } from "../../../core/study.ts";
 import { atLeast, atMost, type Experiment, experiment, meanOf } from "../../experiments.ts";
 import { defaults } from "../config.ts";
-import { assertHeldOut } from "../examples.ts";
+import { interpolate, type Point, type Sweep, sweepOf } from "../sweep.ts";
 import {
   forNetwork,
   network,
@@ -12,7 +12,6 @@ import {
   worldOf,
 } from "../teachers.ts";
 import { evaluate, train } from "../train.ts";
-import { interpolate, type Point, type Sweep, sweepOf } from "./sweep.ts";
 
 /** θ_s by 1500 steps on D_s alone, and its data as the network reads them. */
 export interface Aligned {
@@ -38,8 +37,6 @@ export async function aligned(
       low: split(plain.tasks.low),
     },
   };
-  for (const [name, { train, heldOut }] of Object.entries({ safety: world.safety, ...world.tasks }))
-    assertHeldOut(name, train, heldOut);
   const config = { ...defaults, strategy: "plain", lr: 3e-3 } as const;
   const { theta } = await train(
     be,
