@@ -4,7 +4,7 @@ import { atMost, type Experiment, experiment } from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import type { Examples } from "../examples.ts";
 import { Stream } from "../random.ts";
-import { sweepOf } from "../sweep.ts";
+import { type Sweep, sweepOf } from "../sweep.ts";
 import {
   ANSWER,
   answered,
@@ -116,7 +116,7 @@ export function loraExperiments(ctx: StudyContext): Experiment[] {
   const known = new Map<number, Promise<Float32Array>>();
   const cells = Object.fromEntries(
     seeds.flatMap((seed) =>
-      tasks.map((task): [string, () => Promise<unknown>] => [
+      tasks.map((task): [string, () => Promise<Sweep & { readonly floor: number }>] => [
         `seed ${seed}, ${task}`,
         async () => {
           const world = worldOf(seed);
@@ -162,7 +162,7 @@ export function loraExperiments(ctx: StudyContext): Experiment[] {
           atMost(
             "S4 aligned",
             "loss of θ_s on held-out D_s (noise floor 0.36)",
-            Math.max(...[...results.values()].map((r) => (r as { floor: number }).floor)),
+            Math.max(...[...results.values()].map((r) => r.floor)),
             0.6,
           ),
           ...claimsOf("S4", all, 0.5),

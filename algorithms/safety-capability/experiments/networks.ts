@@ -91,7 +91,8 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
     c.sweeps[t].caseI.same[at(c, 1)].task - c.sweeps[t].plain.task;
   const gapOf = (c: Claims, t: TaskName) => c.sweeps[t].caseI.same[at(c, 1)].gap;
   const mean = (f: (c: Claims) => number) => meanOf(all.map(f));
-  const at2 = (c: Claims, t: TaskName, eps: number) => c.sweeps[t].caseII[radii.indexOf(eps)].gap;
+  const gapWithin = (c: Claims, t: TaskName, eps: number) =>
+    c.sweeps[t].caseII[radii.indexOf(eps)].gap;
   const larger = lambdas.filter((l) => l >= 0.3);
   return [
     ...(lambdas.includes(0.1)
@@ -162,7 +163,9 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
           atLeast(
             `${label} (e) least`,
             "Case II: log₂ of G_s(ε = 2)/G_s(ε = 1)",
-            least((c) => Math.min(...tasks.map((t) => Math.log2(at2(c, t, 2) / at2(c, t, 1))))),
+            least((c) =>
+              Math.min(...tasks.map((t) => Math.log2(gapWithin(c, t, 2) / gapWithin(c, t, 1)))),
+            ),
             1.5,
           ),
           // G_s(1) is near the noise of held-out data: of the mean over seeds
@@ -170,7 +173,9 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
             `${label} (e) most`,
             "the same of the mean gaps",
             Math.max(
-              ...tasks.map((t) => Math.log2(mean((c) => at2(c, t, 2)) / mean((c) => at2(c, t, 1)))),
+              ...tasks.map((t) =>
+                Math.log2(mean((c) => gapWithin(c, t, 2)) / mean((c) => gapWithin(c, t, 1))),
+              ),
             ),
             3.5,
           ),
