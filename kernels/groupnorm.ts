@@ -10,6 +10,7 @@ import {
   type Params,
   positive,
   type Suite,
+  type WebgpuVariant,
 } from "../core/contract.ts";
 import source from "../wgsl/groupnorm.wgsl";
 import { atLeastOne } from "./lib/params.ts";
@@ -25,6 +26,17 @@ const group = ({ C, H, W }: Dims, { groups }: Params) => {
     (row % groups) * (C / groups) + Math.floor(i / pixels);
   return { size, channel };
 };
+
+const webgpu = (grid: WebgpuVariant["grid"]): WebgpuVariant[] => [
+  {
+    name: "blocks",
+    source,
+    when: ({ H, W }) => H * W > 0 && (H * W) % 16 === 0,
+    prefer: (_d, _p, c) => c.software,
+    grid,
+  },
+  { source, grid },
+];
 
 /**
  * y (B,C,H,W) = (x − mean)·rstd·weight + bias, weight and bias (C), with mean (B,G) and rstd (B,G) =
@@ -79,7 +91,7 @@ export const groupnorm = /* @__PURE__ */ defineKernel({
     ]);
   },
   cost: ({ B, C, H, W }) => ({ flops: 8 * B * C * H * W, bytes: 8 * B * C * H * W }),
-  webgpu: [{ source, grid: ({ B, G }) => linear(B * G, 1) }],
+  webgpu: webgpu(({ B, G }) => linear(B * G, 1)),
   wasm: { tiles: ({ B, G }) => B * G },
 });
 
@@ -113,7 +125,7 @@ export const groupnorm_bwd = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ B, C, H, W }) => ({ flops: 11 * B * C * H * W, bytes: 12 * B * C * H * W }),
-  webgpu: [{ source, grid: ({ B, G }) => linear(B * G, 1) }],
+  webgpu: webgpu(({ B, G }) => linear(B * G, 1)),
   wasm: { tiles: ({ B, G }) => B * G },
 });
 
@@ -142,7 +154,7 @@ export const groupnorm_bwd_affine = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ B, C, H, W }) => ({ flops: 5 * B * C * H * W, bytes: 8 * B * C * H * W }),
-  webgpu: [{ source, grid: ({ C }) => linear(C, 1) }],
+  webgpu: webgpu(({ C }) => linear(C, 1)),
   wasm: { tiles: ({ C }) => C },
 });
 
@@ -151,6 +163,8 @@ const cases = (): Case[] => [
   { dims: { B: 1, C: 4, H: 3, W: 3, G: 1 } },
   { dims: { B: 2, C: 5, H: 2, W: 3, G: 5 } },
   { dims: { B: 3, C: 8, H: 5, W: 13, G: 2 } },
+  { dims: { B: 3, C: 6, H: 12, W: 12, G: 2 } },
+  { dims: { B: 2, C: 2, H: 36, W: 32, G: 1 } },
   { dims: { B: 0, C: 4, H: 2, W: 2, G: 2 } },
   { dims: { B: 2, C: 4, H: 0, W: 2, G: 2 } },
 ];

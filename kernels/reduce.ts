@@ -13,7 +13,7 @@ import {
 } from "../core/contract.ts";
 import source from "../wgsl/reduce.wgsl";
 import { mul } from "./binary.ts";
-import { rowGrid } from "./lib/rows.ts";
+import { rowGrid, threadRows } from "./lib/rows.ts";
 import { scale } from "./unary.ts";
 
 const ROWS = 8;
@@ -35,8 +35,7 @@ const rows = (
     },
     ...(vjp ? { vjp } : {}),
     cost: ({ R, C }) => ({ flops: flops * R * C, bytes: 4 * (R * C + R) }),
-    // One workgroup a row.
-    webgpu: [{ source, grid: rowGrid }],
+    webgpu: [threadRows(source), { source, grid: rowGrid }],
     wasm: { tiles: ({ R }) => Math.ceil(R / ROWS) },
   });
 
@@ -86,7 +85,18 @@ export const sum_leading = /* @__PURE__ */ defineKernel({
   },
   vjp: (g) => g.to("x", expand_leading, [g.d.y], { size: g.dims.L }),
   cost: ({ L, S }) => ({ flops: L * S, bytes: 4 * (L * S + S) }),
-  webgpu: [{ source, grid: ({ S }) => linear(S) }],
+  webgpu: [
+    {
+      name: "split",
+      source,
+      // Where a thread a column would leave most of a GPU idle.
+      prefer: ({ L }, _p, c) => !c.software && L >= 256,
+      grid: ({ L, S }) => linear(S * Math.ceil(L / 64)),
+      scratch: ({ L, S }) => 4 * S * Math.max(1, Math.ceil(L / 64)),
+      further: [{ entry: "sum_leading_f32__sum", grid: ({ S }) => linear(S) }],
+    },
+    { source, grid: ({ S }) => linear(S) },
+  ],
   wasm: { tiles: ({ S }) => Math.ceil(S / COLUMNS) },
 });
 
@@ -133,6 +143,7 @@ const cases = (): Case[] => [
   ...grid({ R: [[1], [3], [2, 4], []], C: edges(16) }),
   { dims: { R: [1], C: 9001 } },
   { dims: { R: [70], C: 64 } },
+  { dims: { R: [9], C: 1040 } },
 ];
 const bench = (): Case[] => [
   { dims: { R: [1024], C: 1024 }, source: "rows of 1024" },
@@ -154,7 +165,11 @@ export const reduceSuites: Suite[] = [
   rowSuite(sum),
   rowSuite(mean),
   rowSuite(sum_squares),
-  rowSuite(max),
+  // A NaN in the sixth of nine rows or more.
+  {
+    ...rowSuite(max),
+    fill: { x: (u, i, { R, C }) => (R > 8 && i === 5 * C + (C >> 1) ? Number.NaN : 2 * u - 1) },
+  },
   { kernel: sum_leading, cases: leading, bench: tall, tol },
   { kernel: expand, cases: withSize(cases, "C"), bench: withSize(bench, "C"), tol },
   { kernel: expand_leading, cases: withSize(leading, "L"), bench: withSize(tall, "L"), tol },

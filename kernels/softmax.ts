@@ -100,7 +100,7 @@ export const softmax_bwd_bwd_y = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ R, C }) => ({ flops: 8 * R * C, bytes: 16 * R * C }),
-  webgpu,
+  webgpu: rows,
   wasm: rowTiles,
 });
 

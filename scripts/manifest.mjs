@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { withoutComments } from "./wgsl.mjs";
 
 /**
  * @typedef {import("../core/contract.ts").Spec} Spec
@@ -38,7 +39,10 @@ export async function manifest(dist) {
   const suites = exported.flat().filter(contract.isSuite);
   const homes = await kernelModules(dist, contract.isKernel);
   const shaders = new Map(
-    textFiles(join(dist, "wgsl"), ".wgsl").map(([file, text]) => [text, `wgsl/${file}`]),
+    textFiles(join(dist, "wgsl"), ".wgsl").map(([file, text]) => [
+      withoutComments(text),
+      `wgsl/${file}`,
+    ]),
   );
 
   const kernels = specs.map((spec) => {

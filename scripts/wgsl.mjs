@@ -44,5 +44,8 @@ export function expandWgsl(file, root = process.cwd()) {
   return { text: `${[`//# ${show(file)}:1`, ...expand(file)].join("\n")}\n`, files };
 }
 
+/** What a device is given: no comments but the markers; lines stay where they are. @param {string} text */
+export const withoutComments = (text) => text.replace(/[ \t]*\/\/(?!#).*$/gm, "");
+
 /** The expanded text as an ES module. @param {string} text */
-export const wgslModule = (text) => `export default ${JSON.stringify(text)};\n`;
+export const wgslModule = (text) => `export default ${JSON.stringify(withoutComments(text))};\n`;

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { expandWgsl } from "../scripts/wgsl.mjs";
+import { expandWgsl, withoutComments } from "../scripts/wgsl.mjs";
 
 describe("expandWgsl", () => {
   let root: string;
@@ -57,5 +57,13 @@ describe("expandWgsl", () => {
 
   it("names file and line of a use line it cannot read", () => {
     expect(() => expand({ "x.wgsl": "//! use a, b\n" })).toThrow("x.wgsl:1: expected");
+  });
+});
+
+describe("withoutComments", () => {
+  it("takes comments out of the lines they stand in, and leaves the markers", () => {
+    const text =
+      "//# x.wgsl:1\n// all of it\n  // and indented\nlet a = 1 / 2; // half\nfn f() {}\n";
+    expect(withoutComments(text)).toBe("//# x.wgsl:1\n\n\nlet a = 1 / 2;\nfn f() {}\n");
   });
 });

@@ -233,3 +233,25 @@ fn softmax_bwd_bwd_y_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroup
   if (!inside) { return; }
   for (var c = l; c < pbb.C; c += 64u) { put(o + c, x[o + c] * (v2[o + c] - s) - v2[o + c] * t, pbb.beta); }
 }
+
+@group(0) @binding(3) var<storage, read> v3b: array<mat4x4f>;
+
+@compute @workgroup_size(64)
+fn softmax_bwd_bwd_y_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row >= pbb.R) { return; }
+  let n = pbb.C / 16u;
+  let o = row * n;
+  var s = mat4x4f();
+  var t = mat4x4f();
+  for (var i = 0u; i < n; i++) {
+    s += block_times(v2b[o + i], v3b[o + i]);
+    t += block_times(xb[o + i], v3b[o + i]);
+  }
+  let sum = block_sum(s);
+  let dot_u = block_sum(t);
+  for (var i = 0u; i < n; i++) {
+    let d = v2b[o + i];
+    put_block(o + i, block_times(xb[o + i], block_less(d, sum)) - d * dot_u, pbb.beta);
+  }
+}

@@ -152,9 +152,33 @@ fn given(r: u32, R: u32, reduction: u32) -> f32 {
   return dloss[r];
 }
 
-fn gradient(logit: f32, lse: f32, c: u32, label: i32, d: f32, C: u32) -> f32 {
-  let v = d * (exp_f(logit - lse) - select(0.0, 1.0, i32(c) == label));
-  return select(v, bitcast<f32>(0x7fc00000u + (C & 0u)), label < 0 || u32(label) >= C);
+// Four numbers of a row, in the columns c; d is NaN where the label is out of range. Of a lse that belongs to
+// the logits no exponent is above 0.
+fn gradient(logits: vec4f, lse: f32, c: vec4u, label: i32, d: f32) -> vec4f {
+  let x = logits - lse;
+  let e = exp_4(select(x, vec4f(88.0), x > vec4f(88.0)));
+  return d * (e - select(vec4f(), vec4f(1.0), c == vec4u(u32(label))));
+}
+
+fn or_nan(d: f32, label: i32, C: u32) -> f32 {
+  return select(d, bitcast<f32>(0x7fc00000u + (C & 0u)), label < 0 || u32(label) >= C);
+}
+
+// The thread's four columns from c on, 64 apart; c again for those that are not below `to`.
+fn columns(c: u32, to: u32) -> vec4u {
+  let four = c + vec4u(0u, 64u, 128u, 192u);
+  return select(vec4u(c), four, four < vec4u(to));
+}
+
+fn put(k: vec4u, v: vec4f, beta: f32) {
+  var old = vec4f();
+  if (beta != 0.0) { old = beta * vec4f(dlogits[k.x], dlogits[k.y], dlogits[k.z], dlogits[k.w]); }
+  let sum = select(v, old + v, beta != 0.0);
+  // Repeats of the first number have its value.
+  dlogits[k.x] = sum.x;
+  dlogits[k.y] = sum.y;
+  dlogits[k.z] = sum.z;
+  dlogits[k.w] = sum.w;
 }
 
 // Runs of RUN numbers of a row: a workgroup a run, one row to look up for all of them.
@@ -168,12 +192,13 @@ fn softmax_xent_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups
   let r = i / n;
   let label = labels_b[r];
   let total = lse_b[r];
-  let d = given(r, pb.R, pb.reduction);
+  let d = or_nan(given(r, pb.R, pb.reduction), label, pb.C);
   let to = min(i % n * RUN + RUN, pb.C);
-  for (var c = i % n * RUN + l; c < to; c += 64u) {
-    let k = r * pb.C + c;
-    let v = gradient(logits_b[k], total, c, label, d, pb.C);
-    if (pb.beta != 0.0) { dlogits[k] = pb.beta * dlogits[k] + v; } else { dlogits[k] = v; }
+  for (var c = i % n * RUN + l; c < to; c += 256u) {
+    let four = columns(c, to);
+    let k = r * pb.C + four;
+    let x = vec4f(logits_b[k.x], logits_b[k.y], logits_b[k.z], logits_b[k.w]);
+    put(k, gradient(x, total, four, label, d), pb.beta);
   }
 }
 
@@ -189,10 +214,12 @@ fn softmax_xent_bwd_inplace_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_wo
   let r = i / n;
   let label = labels_i[r];
   let total = lse_i[r];
-  let d = given(r, p.R, p.reduction);
+  let d = or_nan(given(r, p.R, p.reduction), label, p.C);
   let to = min(i % n * RUN + RUN, p.C);
-  for (var c = i % n * RUN + l; c < to; c += 64u) {
-    let k = r * p.C + c;
-    dlogits[k] = gradient(dlogits[k], total, c, label, d, p.C);
+  for (var c = i % n * RUN + l; c < to; c += 256u) {
+    let four = columns(c, to);
+    let k = r * p.C + four;
+    let x = vec4f(dlogits[k.x], dlogits[k.y], dlogits[k.z], dlogits[k.w]);
+    put(k, gradient(x, total, four, label, d), 0.0);
   }
 }

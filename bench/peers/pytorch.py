@@ -163,7 +163,128 @@ class StepFoops:
         return [self.run()[0].item() for _ in range(self.p["checked"])]
 
 
-OPS = {"step_mlp": StepMlp, "step_transformer": StepTransformer, "step_foops": StepFoops}
+def tokens_of(stream, vocabulary):
+    return ((stream.double() + 1) / 2 * vocabulary).long()
+
+
+class TwoSources:
+    """algorithms/safety-capability, Case I at λ = 1: losses of task and proxy from one pass, Adam."""
+
+    def __init__(self, trained, params):
+        self.trained = [p.requires_grad_() for p in trained]
+        betas = (params["beta1"], params["beta2"])
+        self.optimizer = torch.optim.Adam(
+            self.trained, lr=params["lr"], betas=betas, eps=params["eps"]
+        )
+        self.checked = params["checked"]
+
+    def run(self):
+        task, proxy = self.loss().view(2, -1).mean(1)
+        self.optimizer.zero_grad()
+        ((task + proxy) / 2).backward()
+        self.optimizer.step()
+        return task
+
+    def read(self):
+        return [self.run().item() for _ in range(self.checked)]
+
+
+class StepSafetyNetwork(TwoSources):
+    def __init__(self, inputs, params):
+        prompts, answers, *weights = inputs
+        super().__init__([params["scale"] * w for w in weights], params)
+        vocabulary = params["vocabulary"]
+        places = torch.arange(prompts.shape[1]) * vocabulary
+        self.prompt = tokens_of(prompts, params["prompts"]) + places
+        self.answer = tokens_of(answers, vocabulary)
+        self.vocabulary = vocabulary
+
+    def loss(self):
+        w1, b1, w2, b2 = self.trained
+        h = torch.relu(torch.nn.functional.embedding_bag(self.prompt, w1, mode="sum") + b1)
+        logits = torch.addmm(b2, h, w2).view(-1, self.vocabulary)
+        return torch.nn.functional.cross_entropy(logits, self.answer.view(-1), reduction="none")
+
+
+class StepSafetyLora(TwoSources):
+    """bench/steps/safety.ts, whose parameters come in the same order."""
+
+    PRODUCTS = ("q", "k", "v", "o", "gate", "up", "down")
+
+    def __init__(self, inputs, params):
+        stream, *weights = inputs
+        self.layers, self.heads, self.groups = params["layers"], params["heads"], params["groups"]
+        weights = [params["scale"] * w for w in weights]
+        rest = iter(weights)
+        self.embedding, self.positions = next(rest), next(rest)
+        names = [(i, n) for i in range(self.layers) for n in self.PRODUCTS]
+        self.frozen = {name: next(rest) for name in names}
+        self.gains = [1 + next(rest) for _ in range(2 * self.layers + 1)]
+        low = list(rest)
+        super().__init__(low, params)
+        self.low = {name: (low[2 * k], low[2 * k + 1]) for k, name in enumerate(names)}
+        self.by = params["alpha"] / params["rank"]
+        self.norm = params["norm"]
+        tokens = tokens_of(stream, len(self.embedding))
+        self.tokens, self.answer = tokens[:, :-1], tokens[:, -params["answer"] :]
+        size, depth = self.tokens.shape[1], self.embedding.shape[1] // self.heads
+        turns = params["theta"] ** (-2 * torch.arange(depth // 2) / depth)
+        angles = (torch.arange(size)[:, None] * turns).repeat(1, 2)
+        self.cos, self.sin = angles.cos(), angles.sin()
+        self.hidden = torch.ones(size, size, dtype=torch.bool).triu(1)
+        self.scale = depth**-0.5
+
+    def loss(self):
+        batch, size = self.tokens.shape
+        width = self.embedding.shape[1]
+        gains = iter(self.gains)
+
+        def norm(x):
+            y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.norm)
+            return y * next(gains)
+
+        def linear(x, name):
+            a, b = self.low[name]
+            return x @ self.frozen[name] + self.by * ((x @ a) @ b)
+
+        def split(x, heads):
+            return x.view(batch, size, heads, -1).transpose(1, 2)
+
+        def turn(x):
+            first, second = x.chunk(2, -1)
+            return x * self.cos + torch.cat((-second, first), -1) * self.sin
+
+        def repeat(x):
+            return x.repeat_interleave(self.heads // self.groups, 1)
+
+        x = (torch.nn.functional.embedding(self.tokens, self.embedding) + self.positions).view(
+            -1, width
+        )
+        for i in range(self.layers):
+            h = norm(x)
+            q = turn(split(linear(h, (i, "q")), self.heads))
+            k = repeat(turn(split(linear(h, (i, "k")), self.groups)))
+            v = repeat(split(linear(h, (i, "v")), self.groups))
+            scores = (q @ k.transpose(2, 3) * self.scale).masked_fill(self.hidden, float("-inf"))
+            o = torch.softmax(scores, -1) @ v
+            x = x + linear(o.transpose(1, 2).reshape(-1, width), (i, "o"))
+            n = norm(x)
+            inside = torch.nn.functional.silu(linear(n, (i, "gate"))) * linear(n, (i, "up"))
+            x = x + linear(inside, (i, "down"))
+        last = norm(x).view(batch, size, width)[:, -self.answer.shape[1] :].reshape(-1, width)
+        logits = last @ self.embedding.t()
+        return torch.nn.functional.cross_entropy(
+            logits, self.answer.reshape(-1), reduction="none"
+        )
+
+
+OPS = {
+    "step_mlp": StepMlp,
+    "step_transformer": StepTransformer,
+    "step_foops": StepFoops,
+    "step_safety_network": StepSafetyNetwork,
+    "step_safety_lora": StepSafetyLora,
+}
 
 
 def sample(run, min_samples, max_seconds):

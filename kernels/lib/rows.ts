@@ -32,8 +32,9 @@ export const sliceGrid = ({ R, C }: Dims) => linear(R * Math.ceil(C / 4096), 1);
 export const sliceBytes = ({ R, C }: Dims) => 8 * R * (64 * Math.ceil(C / 4096) + 1);
 /** Elementwise along rows: a workgroup 1,024 numbers of a row, RUN of the WGSL. */
 export const runGrid = ({ R, C }: Dims) => linear(R * Math.ceil(C / 1024), 1);
-/** Where a workgroup a row would leave most of a GPU idle. */
-export const fewLongRows = ({ R, C }: Dims) => R < 256 && C >= 16384;
+/** Where a workgroup a row would leave most of a GPU idle; the few cores of a CPU it does not. */
+export const fewLongRows: NonNullable<WebgpuVariant["prefer"]> = ({ R, C }, _p, c) =>
+  !c.software && R < 256 && C >= 16384;
 
 /** Sums over rows: a thread a column, and tiles of 64 columns. */
 export const columnGrid = ({ C }: Dims) => linear(C);

@@ -15,6 +15,9 @@ import {
 } from "../../algorithms/foops/experiments/classification.ts";
 import { fairnessExperiments } from "../../algorithms/foops/experiments/fairness.ts";
 import { convexExperiments } from "../../algorithms/safety-capability/experiments/convex.ts";
+import { landscapeExperiments } from "../../algorithms/safety-capability/experiments/landscape.ts";
+import { loraExperiments } from "../../algorithms/safety-capability/experiments/lora.ts";
+import { networkExperiments } from "../../algorithms/safety-capability/experiments/networks.ts";
 import { tabularExperiments } from "../../algorithms/safety-capability/experiments/tabular.ts";
 import type { BackendName } from "../../core/index.ts";
 import type { StudyContext } from "../../core/study.ts";
@@ -52,6 +55,9 @@ const papers: Record<string, { all: Record<string, Experiments>; webgpu: string[
     all: {
       tables: tabularExperiments,
       "softmax regression": convexExperiments,
+      teachers: networkExperiments,
+      landscape: landscapeExperiments,
+      LoRA: loraExperiments,
     },
     webgpu: ["softmax regression"],
   },

@@ -28,7 +28,7 @@ fn exp_f(x0: f32) -> f32 {
   return select(p * exp2_int(h) * exp2_int(k - h), x0, is_nan(x0));
 }
 
-// e^x of four x <= 0; 0 below -87.7, NaN for NaN.
+// e^x of four x <= 88; 0 below -87.7, NaN for NaN.
 fn exp_4(x0: vec4f) -> vec4f {
   let x = select(x0, vec4f(-88.0), x0 < vec4f(-88.0));
   let n = round(x * 1.4426950408889634);

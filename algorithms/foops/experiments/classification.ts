@@ -221,8 +221,8 @@ export function digitExperiments(ctx: StudyContext): Experiment[] {
     ...small,
     net: lenet,
     data: (seed) => digitPairs(seed, 20000, 4000),
-    steps: 3000,
-    batch: 256,
+    steps: 1500,
+    batch: 64,
     lr: 0.02,
   };
   return [

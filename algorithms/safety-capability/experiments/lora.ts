@@ -4,10 +4,12 @@ import { atMost, type Experiment, experiment } from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import type { Examples } from "../examples.ts";
 import { Stream } from "../random.ts";
+import { type Sweep, sweepOf } from "../sweep.ts";
 import {
   ANSWER,
   answered,
   PROMPT,
+  TASKS,
   type TaskName,
   type Teacher,
   VOCABULARY,
@@ -23,7 +25,6 @@ import {
   transformer,
 } from "../transformer.ts";
 import { claimsBySeed, claimsOf, pictures } from "./networks.ts";
-import { sweepOf } from "./sweep.ts";
 
 const TOKENS = PROMPT + ANSWER - 1;
 export const SMALL: Shapes = {
@@ -76,39 +77,46 @@ export function mixedTasks(seed: number, n: number): Examples {
   };
 }
 
-/** Pre-trained on many tasks, then aligned: all parameters. */
+/** Steps of pre-training on many tasks, of alignment, and of fine-tuning: past 500, alignment only learns its noise. */
+const STEPS = { pretrain: 2000, align: 500, tune: 600, lr: 1e-2 } as const;
+const QUICK_STEPS = { pretrain: 500, align: 500, tune: 200, lr: 2e-2 } as const;
+
+/** Pre-trained, then aligned: all parameters. */
 async function alignedTransformer(
-  { backend: be, signal }: StudyContext,
+  { backend: be, signal, size }: StudyContext,
   seed: number,
   safety: Examples,
 ): Promise<Float32Array> {
   const model = transformer(SMALL);
   const config = { ...defaults, strategy: "plain", lr: 3e-3 } as const;
   const o = { seed, signal };
+  const steps = size === "quick" ? QUICK_STEPS : STEPS;
   const pretrained = await train(
     be,
     model,
     config,
     startOfTransformer(SMALL, seed),
     { task: sequences(mixedTasks(seed, 8192)) },
-    { ...o, steps: 2000 },
+    { ...o, steps: steps.pretrain },
   );
-  return (await train(be, model, config, pretrained.theta, { task: safety }, { ...o, steps: 1500 }))
-    .theta;
+  return (
+    await train(be, model, config, pretrained.theta, { task: safety }, { ...o, steps: steps.align })
+  ).theta;
 }
 
 /** S4: the same data as sequences, a transformer, both cases on LoRA alone. */
 export function loraExperiments(ctx: StudyContext): Experiment[] {
   const { backend: be, size, signal } = ctx;
-  if (size === "quick") return [];
+  const quick = size === "quick";
+  const { tune, lr } = quick ? QUICK_STEPS : STEPS;
   const seeds = Array.from({ length: size === "full" ? ctx.seeds : 1 }, (_, k) => ctx.seed + k);
-  const lambdas = [0.1, 1, 10];
-  const radii = [1, 2, 4, 8];
-  const tasks: readonly TaskName[] = ["high", "half", "low"];
+  const lambdas = quick ? [1] : [0.1, 1, 10];
+  const radii = quick ? [1, 4] : [1, 2, 4, 8];
+  const tasks: readonly TaskName[] = quick ? ["high", "low"] : TASKS;
   const known = new Map<number, Promise<Float32Array>>();
   const cells = Object.fromEntries(
     seeds.flatMap((seed) =>
-      tasks.map((task): [string, () => Promise<unknown>] => [
+      tasks.map((task): [string, () => Promise<Sweep & { readonly floor: number }>] => [
         `seed ${seed}, ${task}`,
         async () => {
           const world = worldOf(seed);
@@ -131,8 +139,8 @@ export function loraExperiments(ctx: StudyContext): Experiment[] {
           const set = {
             be,
             model,
-            config: { lr: 1e-2 },
-            steps: 600,
+            config: { lr },
+            steps: tune,
             seed,
             signal,
             lambdas,
@@ -154,7 +162,7 @@ export function loraExperiments(ctx: StudyContext): Experiment[] {
           atMost(
             "S4 aligned",
             "loss of θ_s on held-out D_s (noise floor 0.36)",
-            Math.max(...[...results.values()].map((r) => (r as { floor: number }).floor)),
+            Math.max(...[...results.values()].map((r) => r.floor)),
             0.6,
           ),
           ...claimsOf("S4", all, 0.5),

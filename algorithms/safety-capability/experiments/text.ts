@@ -3,6 +3,7 @@ import type { Check, StudyContext } from "../../../core/study.ts";
 import { atLeast, atMost, type Experiment, experiment, meanOf } from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import type { Examples } from "../examples.ts";
+import { type Point, sweepOf } from "../sweep.ts";
 import { PROXIES, type ProxyName, TASKS, type TaskName } from "../teachers.ts";
 import {
   type Corpus,
@@ -33,7 +34,6 @@ import {
   rise,
   spread,
 } from "./networks.ts";
-import { type Point, sweepOf } from "./sweep.ts";
 
 export const READER: Shapes = {
   vocabulary: TEXT.vocabulary,

@@ -1,11 +1,11 @@
-import type { Backend } from "../../../core/index.ts";
-import { fisherDiagonal, interpolated, type Rule, rules, trainByRule } from "../baselines.ts";
-import { type Config, defaults } from "../config.ts";
-import type { Examples } from "../examples.ts";
-import type { Model } from "../tradeoff.ts";
-import { evaluate, type Tuned, train } from "../train.ts";
+import type { Backend } from "../../core/index.ts";
+import { fisherDiagonal, interpolated, type Rule, rules, trainByRule } from "./baselines.ts";
+import { type Config, defaults } from "./config.ts";
+import { assertHeldOut, type Examples } from "./examples.ts";
+import type { Model } from "./tradeoff.ts";
+import { evaluate, type Tuned, train } from "./train.ts";
 
-// One task under every strategy: what S3, S4 and the study on text have in common.
+// One task under every strategy, on grids of λ and ε: the driver of §2.4, of S3, of S4 and of the study on text.
 
 /** The safety gap and the loss of the task, both on held-out data, and ‖θ − θ_s‖. */
 export interface Point {
@@ -27,28 +27,40 @@ export interface Sweep {
 export interface Setting {
   readonly be: Backend;
   readonly model: Model;
-  readonly config: Partial<Config>;
+  readonly config?: Partial<Config>;
+  /** Of each run. */
   readonly steps: number;
   readonly seed: number;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** λ of Case I. */
   readonly lambdas: readonly number[];
+  /** ε of Case II. */
   readonly radii: readonly number[];
-  readonly baselines: boolean;
+  /** Whether `Sweep.baselines` is filled. */
+  readonly baselines?: boolean;
 }
 
 export interface TaskData {
   /** Held-out D_s. */
   readonly safety: Examples;
-  /** Training data of D_s, of EWC's Fisher information. */
+  /** Training data of D_s, which EWC's Fisher information is of. */
   readonly alignment: Examples;
+  /** D_ŝ by name; the first is the one that baselines see. */
   readonly proxies: Readonly<Record<string, Examples>>;
   readonly task: Examples;
   readonly heldOut: Examples;
 }
 
+/**
+ * Fine-tunes θ_s (`aligned`) on a task under both cases.
+ * @throws PromptOverlap where a prompt is both trained on and judged on; EmptyLoss for data without tokens
+ */
 export async function sweepOf(set: Setting, aligned: Float32Array, data: TaskData): Promise<Sweep> {
   const { be, model, steps, seed, signal, lambdas, radii } = set;
   const config = (c: Partial<Config>): Config => ({ ...defaults, ...set.config, ...c });
+  for (const train of [data.alignment, ...Object.values(data.proxies)])
+    assertHeldOut("safety", train, data.safety);
+  assertHeldOut("task", data.task, data.heldOut);
   const safe = await evaluate(be, model, aligned, data.safety);
   const judged = async ({ theta, distance }: Tuned): Promise<Point> => ({
     gap: (await evaluate(be, model, theta, data.safety)) - safe,
@@ -79,6 +91,10 @@ export async function sweepOf(set: Setting, aligned: Float32Array, data: TaskDat
   const baselines: Record<string, Point> = {};
   if (set.baselines) {
     const [proxy] = Object.values(data.proxies);
+    for (const eps of [2, 4, 8]) {
+      const sgd = { strategy: "ball", eps, optimiser: "sgd", lr: 0.1 } as const;
+      baselines[`Case II by SGD, ε = ${eps}`] = await judged(await tuned(sgd));
+    }
     for (const rho of [10, 100])
       baselines[`L2-SP, ρ = ${rho}`] = await judged(await tuned({ strategy: "proximal", rho }));
     const fisher = await fisherDiagonal(be, model, config({}), aligned, data.alignment);
