@@ -96,7 +96,7 @@ function comparison(
   label: string,
   task: Task,
   seeds: number,
-  limits: { readonly overLs: number; readonly overFerero: number },
+  limits: { readonly overLs: number; readonly overFerero: number; readonly H?: number },
 ): Experiment {
   const list = Array.from({ length: seeds }, (_, s) => ctx.seed + s);
   const cells = Object.fromEntries(
@@ -130,12 +130,16 @@ function comparison(
     return {
       checks: [
         ...claims,
-        atMost(
-          `${label}: |H|`,
-          "mean |H| of FOOPS over that of linear scalarisation",
-          H("FOOPS") / H("linear scalarisation"),
-          0.5,
-        ),
+        ...(limits.H === undefined
+          ? []
+          : [
+              atMost(
+                `${label}: |H|`,
+                "mean |H| of FOOPS over that of linear scalarisation",
+                H("FOOPS") / H("linear scalarisation"),
+                limits.H,
+              ),
+            ]),
       ],
       metrics: { [label]: Object.fromEntries(METHODS.map((m) => [m, of(m)])) },
       tables: [
@@ -178,7 +182,7 @@ export function patchExperiments(ctx: StudyContext): Experiment[] {
     "two patches",
     twoPatch(4, quick ? 1000 : 2500),
     quick ? 1 : Math.max(5, ctx.seeds),
-    { overLs: 1.15, overFerero: 0.88 },
+    { overLs: 1.15, overFerero: 0.88, H: 0.5 },
   );
   const wide = experiment(
     "two patches, width 16",
@@ -226,7 +230,8 @@ export function digitExperiments(ctx: StudyContext): Experiment[] {
     lr: 0.02,
   };
   return [
-    comparison(ctx, "two digits", small, ctx.seeds, { overLs: 0.95, overFerero: 1 }),
+    comparison(ctx, "two digits", small, ctx.seeds, { overLs: 0.95, overFerero: 1, H: 0.5 }),
+    // wide enough for both digits, with losses of 0.15: which method aligns better there is not claimed, see README
     ...(ctx.size === "full"
       ? [comparison(ctx, "two digits, LeNet", large, ctx.seeds, { overLs: 0.95, overFerero: 0.95 })]
       : []),
