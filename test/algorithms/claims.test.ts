@@ -81,7 +81,7 @@ async function claims(backend: BackendName, experiments: Experiments): Promise<v
 
 for (const [paper, { all, webgpu }] of Object.entries(papers)) {
   describe(`claims of ${paper}`, () => {
-    const limit = full ? 3_600_000 : 300_000;
+    const limit = full ? 3_600_000 : 600_000;
     test.each(Object.entries(all))("%s on wasm", (_, e) => claims("wasm", e), limit);
     const onGpu = Object.entries(all).filter(([name]) => full || webgpu.includes(name));
     if (onGpu.length) test.each(onGpu)("%s on webgpu", (_, e) => claims("webgpu", e), limit);
