@@ -3,6 +3,7 @@
 //! use math
 //! use online
 //! use row
+//! use share
 // Softmax of rows and its two derivatives, its logarithm and the derivative of that: one workgroup of 64
 // a row (grid in two dimensions). Few long rows are cut into slices (`split`), and on an adapter that
 // runs on the CPU a thread has a row to itself (`rows`).
@@ -16,20 +17,6 @@ fn put(i: u32, v: f32, beta: f32) {
 }
 
 fn at(o: u32, i: u32, to: u32) -> f32 { return select(LOWEST, x[o + min(i, to - 1u)], i < to); }
-
-// The thread's share of a row: every 64th of the numbers from `first` on, below `to`.
-fn share(o: u32, first: u32, to: u32) -> vec2f {
-  var a = NOTHING;
-  for (var c = first; c < to; c += 1024u) {
-    a = online_block(a, mat4x4f(
-      at(o, c, to), at(o, c + 64u, to), at(o, c + 128u, to), at(o, c + 192u, to),
-      at(o, c + 256u, to), at(o, c + 320u, to), at(o, c + 384u, to), at(o, c + 448u, to),
-      at(o, c + 512u, to), at(o, c + 576u, to), at(o, c + 640u, to), at(o, c + 704u, to),
-      at(o, c + 768u, to), at(o, c + 832u, to), at(o, c + 896u, to), at(o, c + 960u, to),
-    ));
-  }
-  return a;
-}
 
 // The largest number of a row and 1 / Σ e^(x − m), or its ln Σ e^x; 0 for a row of -Inf.
 fn softmax_of(a: vec2f) -> vec2f { return vec2f(a.x, select(1.0 / a.y, 0.0, a.y == 0.0)); }

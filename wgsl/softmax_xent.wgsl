@@ -3,6 +3,7 @@
 //! use math
 //! use online
 //! use row
+//! use share
 // Cross-entropy of rows of logits against one label each, in one pass over the logits: a workgroup a
 // row, or slices of rows (`split`). The gradient is elementwise from the saved lse, in place or not.
 struct P { R: u32, C: u32, reduction: u32 }
@@ -14,20 +15,6 @@ struct P { R: u32, C: u32, reduction: u32 }
 @group(0) @binding(5) var<storage, read_write> row_loss: array<f32>; // scratch: (R)
 
 fn at(o: u32, i: u32, to: u32) -> f32 { return select(LOWEST, logits[o + min(i, to - 1u)], i < to); }
-
-// The thread's share of a row: every 64th of the numbers from `first` on, below `to`.
-fn share(o: u32, first: u32, to: u32) -> vec2f {
-  var a = NOTHING;
-  for (var c = first; c < to; c += 1024u) {
-    a = online_block(a, mat4x4f(
-      at(o, c, to), at(o, c + 64u, to), at(o, c + 128u, to), at(o, c + 192u, to),
-      at(o, c + 256u, to), at(o, c + 320u, to), at(o, c + 384u, to), at(o, c + 448u, to),
-      at(o, c + 512u, to), at(o, c + 576u, to), at(o, c + 640u, to), at(o, c + 704u, to),
-      at(o, c + 768u, to), at(o, c + 832u, to), at(o, c + 896u, to), at(o, c + 960u, to),
-    ));
-  }
-  return a;
-}
 
 fn nan() -> f32 { return bitcast<f32>(0x7fc00000u + (p.C & 0u)); }
 
