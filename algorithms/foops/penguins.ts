@@ -1,6 +1,6 @@
-import { BackendError } from "../../core/errors.ts";
 import { nodeModule } from "../../core/runtime.ts";
 import { matmul, softmax_xent } from "../../kernels/index.ts";
+import { packageFile } from "../packages.ts";
 import type { Problem } from "./problem.ts";
 
 /** Palmer penguins: four measurements each, scaled to mean 0 and variance 1, sex as label, species as group. */
@@ -18,17 +18,8 @@ export const SPECIES = ["Adelie", "Chinstrap", "Gentoo"];
  * @throws BackendError when that is not installed
  */
 export function penguins(): Penguins {
-  const { createRequire } = nodeModule<typeof import("node:module")>("node:module");
   const fs = nodeModule<typeof import("node:fs")>("node:fs");
-  let file: string;
-  try {
-    file = createRequire(import.meta.url).resolve("vega-datasets/data/penguins.json");
-  } catch {
-    throw new BackendError(
-      "unavailable",
-      "penguins: the npm package 'vega-datasets' is not installed; npm install vega-datasets@2.11.0",
-    );
-  }
+  const file = packageFile("penguins", "vega-datasets", "2.11.0", "data/penguins.json");
   type Row = Record<string, string | number | null>;
   const rows = (JSON.parse(fs.readFileSync(file, "utf8")) as Row[]).filter(
     (r) => (r.Sex === "MALE" || r.Sex === "FEMALE") && MEASURED.every((m) => r[m] !== null),

@@ -140,13 +140,13 @@ export async function trainByRule(
   assertTokens("task", data.task);
   assertTokens("proxy", data.proxy);
   using x = await Pair.open(be, model, both, aligned);
-  using y = await Pair.open(be, model, both, aligned);
+  using y = rule === "FOOPS" ? await Pair.open(be, model, both, aligned) : undefined;
   const next = batches(model, both, data.task, data.proxy, o.seed);
   for (let t = 0; t < o.steps; t++) {
     o.signal?.throwIfAborted();
     const batch = next();
     const at = await x.look(batch);
-    if (rule === "FOOPS") {
+    if (y) {
       y.move(foopsWeights(at.F, (await y.look(batch)).F));
       const Fy = (await y.look(batch)).F;
       x.move(foopsOuter(at.F, Fy));

@@ -22,8 +22,8 @@ export interface Format {
 }
 
 /** @throws EmptyLoss where no token of any example counts */
-export function assertTokens(name: string, { keep }: Examples): void {
-  if (!keep.some((k) => k === 1)) {
+export function assertTokens(name: string, of: Examples | undefined): asserts of is Examples {
+  if (!of?.keep.some((k) => k === 1)) {
     throw new EmptyLoss(
       "EmptyLoss",
       `safety-capability: ${name}: expected an answer token that counts, got none: its loss is a mean over nothing`,

@@ -1,5 +1,5 @@
-import { BackendError } from "../../core/errors.ts";
 import { nodeModule } from "../../core/runtime.ts";
+import { packageFile } from "../packages.ts";
 
 // Real text: the mails and the speeches of two data packages of stdlib, whose files are read directly.
 
@@ -19,18 +19,8 @@ export interface Speech {
 const VERSION = "0.2.3";
 
 /** Where the data of a package is. */
-function dataOf(name: string): string {
-  const { createRequire } = nodeModule<typeof import("node:module")>("node:module");
-  try {
-    const { resolve } = createRequire(import.meta.url);
-    return resolve(`${name}/package.json`).replace("package.json", "data");
-  } catch {
-    throw new BackendError(
-      "unavailable",
-      `safety-capability: the npm package '${name}' is not installed; npm install ${name}@${VERSION}`,
-    );
-  }
-}
+const dataOf = (name: string): string =>
+  packageFile("safety-capability", name, VERSION, "package.json").replace("package.json", "data");
 
 /** Objects of the JSON files of a folder, in the order of their names. */
 function* objects<T>(folder: string): Generator<T> {

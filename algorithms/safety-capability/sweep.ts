@@ -1,7 +1,8 @@
 import type { Backend } from "../../core/index.ts";
-import { fisherDiagonal, interpolated, type Rule, rules, trainByRule } from "./baselines.ts";
+import { fisherDiagonal, interpolated, rules, trainByRule } from "./baselines.ts";
 import { type Config, defaults } from "./config.ts";
 import { assertHeldOut, type Examples } from "./examples.ts";
+import { distance } from "./regression.ts";
 import type { Model } from "./tradeoff.ts";
 import { evaluate, type Tuned, train } from "./train.ts";
 
@@ -15,6 +16,8 @@ export interface Point {
 }
 
 export interface Sweep {
+  /** f_s(θ_s) on held-out data. */
+  readonly safe: number;
   readonly plain: Point;
   /** By proxy, then by λ in the order of the grid. */
   readonly caseI: Readonly<Record<string, Point[]>>;
@@ -69,7 +72,7 @@ export async function sweepOf(set: Setting, aligned: Float32Array, data: TaskDat
   });
   const far = (theta: Float32Array): Tuned => ({
     theta,
-    distance: Math.sqrt(theta.reduce((n, v, i) => n + (v - aligned[i]) ** 2, 0)),
+    distance: distance(theta, aligned),
   });
   const tuned = (c: Partial<Config>, proxy?: Examples, more = {}) =>
     train(be, model, config(c), aligned, proxy ? { task: data.task, proxy } : data, {
@@ -114,16 +117,17 @@ export async function sweepOf(set: Setting, aligned: Float32Array, data: TaskDat
       );
     const pair = { task: data.task, proxy };
     const o = { steps, seed, signal };
-    for (const rule of rules as readonly Rule[])
+    for (const rule of rules)
       baselines[rule] = await judged(
         far(await trainByRule(be, model, config({}), rule, aligned, pair, o)),
       );
   }
   return {
+    safe,
     plain: await judged(free),
     caseI,
     caseII,
-    frozen: await judged(far(aligned)),
+    frozen: { gap: 0, task: await evaluate(be, model, aligned, data.heldOut), distance: 0 },
     baselines,
   };
 }

@@ -21,7 +21,7 @@ import {
   sub,
 } from "../../kernels/index.ts";
 import { type Config, checkConfig } from "./config.ts";
-import type { Format } from "./examples.ts";
+import type { Batch, Format } from "./examples.ts";
 
 export type Named = Readonly<Record<string, Tensor>>;
 export type Numbers = Readonly<Record<string, ArrayLike<number>>>;
@@ -33,12 +33,14 @@ export interface Model {
   /** −ln P_θ(y_j|x, y_<j) for B examples, (B · tokens), in nats. */
   readonly losses: (theta: Named, batch: Named) => Tensor;
   /** The ball of Case II, where it is not that of ‖θ − θ_s‖. */
-  readonly ball?: {
-    /** Square of the distance from θ_s, (). */
-    readonly squared: (theta: Named) => Tensor;
-    /** Brings θ to `radius` where `sumsq` is beyond its square, and m with it. */
-    readonly project: (theta: Named, m: Named, sumsq: Tensor, radius: number | Scalar) => void;
-  };
+  readonly ball?: Ball;
+}
+
+export interface Ball {
+  /** Square of the distance from θ_s, (). */
+  readonly squared: (theta: Named) => Tensor;
+  /** Brings θ to `radius` where `sumsq` is beyond its square, and m with it. */
+  readonly project: (theta: Named, m: Named, sumsq: Tensor, radius: number | Scalar) => void;
 }
 
 export interface State {
@@ -96,6 +98,20 @@ export function inputsOf(
     weights: { shape: [rows * tokens, 2], dtype: "f32" },
   };
 }
+
+/** The same as tensors, for a step that is not captured. */
+export const tensorsOf = (
+  be: Backend,
+  model: Model,
+  rows: number,
+  batch: Batch,
+): Record<string, Tensor> =>
+  Object.fromEntries(
+    Object.entries(inputsOf(model, rows)).map(([name, { shape, dtype }]) => [
+      name,
+      be.tensor(shape, batch[name], dtype),
+    ]),
+  );
 
 /**
  * Starts at θ_s, `aligned` by name of parameter, or as one vector from `Slab.save`.
@@ -184,20 +200,23 @@ export function update(s: State, rates: Rates = {}): void {
   }
   if (strategy !== "ball" || eps === Number.POSITIVE_INFINITY) return;
   const radius = rates.eps ?? eps;
-  const { ball } = s.model;
-  if (ball) {
-    ball.project(theta.tensors, memory.m.tensors, ball.squared(theta.tensors), radius);
-    return;
-  }
-  const sumsq = squared_distance(p, centre.flat);
-  project_ball.into({ p, m }, { c: centre.flat, sumsq }, { radius });
+  const ball = ballOf(s);
+  ball.project(theta.tensors, memory.m.tensors, ball.squared(theta.tensors), radius);
 }
 
+/** That of the model, or of ‖θ − θ_s‖ over the slab. */
+const ballOf = ({ model, theta, centre, memory }: State): Ball =>
+  model.ball ?? {
+    squared: () => squared_distance(theta.flat, centre.flat),
+    project: (_theta, _m, sumsq, radius) => {
+      const to = { p: theta.flat, m: memory.m.flat };
+      project_ball.into(to, { c: centre.flat, sumsq }, { radius });
+    },
+  };
+
 /** How far θ is from θ_s in the norm of Case II. */
-export async function distanceOf({ model: { ball }, theta, centre }: State): Promise<number> {
-  const squared = scope(
-    () => ball?.squared(theta.tensors) ?? squared_distance(theta.flat, centre.flat),
-  );
+export async function distanceOf(s: State): Promise<number> {
+  const squared = scope(() => ballOf(s).squared(s.theta.tensors));
   const [d] = await squared.read();
   squared.dispose();
   return Math.sqrt(d);

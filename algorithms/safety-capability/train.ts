@@ -11,6 +11,7 @@ import {
   type Numbers,
   rowsOf,
   step,
+  tensorsOf,
 } from "./tradeoff.ts";
 
 export interface TrainOptions extends InitOptions {
@@ -59,12 +60,9 @@ export async function train(
   { steps, seed, signal, warn = console.warn, ...o }: TrainOptions,
 ): Promise<Tuned> {
   checkConfig(config);
-  const usesProxy = config.strategy === "loss";
-  const proxy = usesProxy
-    ? (data.proxy ?? { n: 0, fields: {}, keep: new Uint8Array(0), prompts: [] })
-    : undefined;
+  const proxy = config.strategy === "loss" ? data.proxy : undefined;
   assertTokens("task", data.task);
-  if (proxy) assertTokens("proxy", proxy);
+  if (config.strategy === "loss") assertTokens("proxy", proxy);
   using s = init(be, model, config, aligned, o);
   const scalars: Record<string, number | Counter> = { t: { start: 1 }, lr: config.lr };
   if (Number.isFinite(config.eps)) scalars.eps = config.eps;
@@ -106,16 +104,7 @@ export async function lossesOf(
   for (let at = 0; at < data.n; at += chunk) {
     const rows = Array.from({ length: Math.min(chunk, data.n - at) }, (_, i) => at + i);
     const batch = batchOf(model.format, [{ from: data, rows }]);
-    const inputs = inputsOf(model, rows.length);
-    const each = scope(() => {
-      const given = Object.fromEntries(
-        Object.entries(inputs).map(([name, { shape, dtype }]) => [
-          name,
-          be.tensor(shape, batch[name], dtype),
-        ]),
-      );
-      return model.losses(p.tensors, given);
-    });
+    const each = scope(() => model.losses(p.tensors, tensorsOf(be, model, rows.length, batch)));
     all.set(await each.read(), at * tokens);
     each.dispose();
   }

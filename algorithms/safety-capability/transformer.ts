@@ -183,6 +183,15 @@ export function loraSquaredNorm(s: Shapes, { rank, alpha }: Lora, theta: Named):
   return scale(total, { by: (alpha / rank) ** 2 });
 }
 
+/** A and B of every product. */
+export const loraParams = (s: Shapes, { rank }: Lora): Record<string, Shape> =>
+  Object.fromEntries(
+    linears(s).flatMap(([name, [from, to]]) => [
+      [`${name}.A`, [from, rank]],
+      [`${name}.B`, [rank, to]],
+    ]),
+  );
+
 /** LoRA over a frozen base: A and B of every product are the parameters, and Case II's ball is that of W − W0. */
 export function loraTransformer(s: Shapes, lora: Lora, base: Slab): Model {
   if (!(Number.isInteger(lora.rank) && lora.rank >= 1))
@@ -190,15 +199,8 @@ export function loraTransformer(s: Shapes, lora: Lora, base: Slab): Model {
       "RangeError",
       `safety-capability: rank: expected an integer >= 1, got ${lora.rank}`,
     );
-  const { rank } = lora;
-  const params = Object.fromEntries(
-    linears(s).flatMap(([name, [from, to]]) => [
-      [`${name}.A`, [from, rank]],
-      [`${name}.B`, [rank, to]],
-    ]),
-  );
   return {
-    params,
+    params: loraParams(s, lora),
     format: format(s),
     losses: (theta, { tokens, next }) =>
       lossOf(loraLogits(s, lora, base.tensors, theta, tokens), next),

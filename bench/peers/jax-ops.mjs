@@ -199,7 +199,6 @@ export function operations(settle) {
         const size = np.sqrt(nextV.ref.div(second.ref)).add(eps);
         return [w.sub(nextM.ref.div(first.ref).div(size).mul(lr)), nextM, nextV];
       });
-      first.dispose?.();
       return [F, ...[0, 1, 2].map((k) => moved.map((a) => a[k])), t.add(1)];
     });
     const zeros = () => trained.map((w) => np.zeros(w.shape));
@@ -345,7 +344,6 @@ export function operations(settle) {
         const gate = nn.silu(linear(n.ref, `${i}.gate`));
         x = x.add(linear(gate.mul(linear(n, `${i}.up`)), `${i}.down`));
       }
-      for (const a of [cos, sin, quarter]) a.dispose?.();
       const last = normalise(x)
         .reshape([rows, size, width])
         .slice([], [size - answer, size]);

@@ -12,13 +12,14 @@ import {
 } from "../../algorithms/safety-capability/teachers.ts";
 import {
   init,
-  inputsOf,
   type Model,
   rowsOf,
   step,
+  tensorsOf,
 } from "../../algorithms/safety-capability/tradeoff.ts";
 import {
   linears,
+  loraParams,
   loraTransformer,
   transformer,
 } from "../../algorithms/safety-capability/transformer.ts";
@@ -57,12 +58,7 @@ async function fixedBatch(
   owns: readonly { dispose(): void }[] = [],
 ) {
   const state = init(backend, model, { ...defaults, lr: LR }, start);
-  const inputs = Object.fromEntries(
-    Object.entries(inputsOf(model, ROWS)).map(([name, { shape, dtype }]) => [
-      name,
-      backend.tensor(shape, data[name], dtype),
-    ]),
-  );
+  const inputs = tensorsOf(backend, model, ROWS, data);
   const captured = await capture(backend, ({ scalar: { t } }) => step(state, inputs, { t }), {
     scalars: { t: { start: 1 } },
   });
@@ -107,12 +103,7 @@ export const networkStep: Point = {
 
 const { tokens: TOKENS, width: WIDTH, vocabulary, layers, heads, groups } = SMALL;
 const base = transformer(SMALL).params;
-const LOW = Object.fromEntries(
-  linears(SMALL).flatMap(([name, [from, to]]) => [
-    [`${name}.A`, [from, LORA.rank]],
-    [`${name}.B`, [LORA.rank, to]],
-  ]),
-);
+const LOW = loraParams(SMALL, LORA);
 
 /**
  * Sequences as a stream of one token more, then the frozen parameters in the order of `transformer`, gains 1 more, then A

@@ -69,12 +69,7 @@ describe("what the strategies must agree on, bit for bit", () => {
       const next = sc.batches(network, s.config, data().task, undefined, 1);
       for (let t = 1; t <= 3; t++) {
         scope(() => {
-          const batch = Object.fromEntries(
-            Object.entries(sc.inputsOf(network, 16)).map(([name, { shape, dtype }]) => [
-              name,
-              be.tensor(shape, next()[name], dtype),
-            ]),
-          );
+          const batch = sc.tensorsOf(be, network, 16, next());
           sc.step(s, batch, { eps: 0, t });
         });
       }
@@ -121,13 +116,7 @@ describe("the step", () => {
       { from: proxy, rows },
     ]);
     const F = scope(() => {
-      const batch = Object.fromEntries(
-        Object.entries(sc.inputsOf(network, 16)).map(([name, { shape, dtype }]) => [
-          name,
-          ref.tensor(shape, given[name], dtype),
-        ]),
-      );
-      return sc.gradient(s, batch);
+      return sc.gradient(s, sc.tensorsOf(ref, network, 16, given));
     });
     const theta = await s.theta.save();
     const grad = await s.theta.grad.save();

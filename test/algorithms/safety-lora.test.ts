@@ -117,17 +117,7 @@ describe("LoRA", () => {
     const data = examples(n);
     const batch = sc.batchOf(model.format, [{ from: data, rows: [0, 1, 2, 3] }]);
     const before = await base.save();
-    const F = scope(() =>
-      sc.gradient(
-        s,
-        Object.fromEntries(
-          Object.entries(sc.inputsOf(model, n)).map(([name, { shape, dtype }]) => [
-            name,
-            ref.tensor(shape, batch[name], dtype),
-          ]),
-        ),
-      ),
-    );
+    const F = scope(() => sc.gradient(s, sc.tensorsOf(ref, model, n, batch)));
     F.dispose();
     const at = await s.theta.save();
     const grad = await s.theta.grad.save();

@@ -1,5 +1,5 @@
 import type { StudyContext } from "../../../core/study.ts";
-import { atLeast, atMost, type Experiment, experiment, meanOf } from "../../experiments.ts";
+import { atLeast, atMost, type Experiment, experiment, meanOf, spread } from "../../experiments.ts";
 import { baselines, runBaseline } from "../baselines.ts";
 import { type Config, defaults } from "../config.ts";
 import { headsProblem, judge, lenet, mlp, type Network, startOf } from "../heads.ts";
@@ -83,12 +83,6 @@ async function trained(
   }
   return outcome;
 }
-
-const spread = (v: readonly number[]): string => {
-  const m = meanOf(v);
-  const sd = Math.sqrt(meanOf(v.map((e) => (e - m) ** 2)));
-  return v.length > 1 ? `${m.toFixed(2)} ± ${sd.toFixed(2)}` : m.toFixed(2);
-};
 
 /** Every method on every seed, and what follows. */
 function comparison(

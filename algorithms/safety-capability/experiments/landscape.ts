@@ -1,11 +1,11 @@
 import { type Backend, slab } from "../../../core/index.ts";
 import type { StudyContext } from "../../../core/study.ts";
-import { atMost, type Experiment, experiment, meanOf } from "../../experiments.ts";
+import { atMost, type Experiment, experiment, meanOf, spread } from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import { Stream } from "../random.ts";
 import { network, TASKS } from "../teachers.ts";
 import { evaluate, train } from "../train.ts";
-import { aligned, spread } from "./networks.ts";
+import { aligned } from "./networks.ts";
 
 /** f_s(θ_s + c d) is looked at for c = 0, 0.05 … 1. */
 const GRID = Array.from({ length: 21 }, (_, i) => i / 20);

@@ -1,6 +1,6 @@
 import { slab } from "../../../core/index.ts";
 import type { StudyContext } from "../../../core/study.ts";
-import { atMost, type Experiment, experiment } from "../../experiments.ts";
+import { atMost, type Experiment, experiment, oncePerSeed } from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import type { Examples } from "../examples.ts";
 import { Stream } from "../random.ts";
@@ -15,7 +15,7 @@ import {
   VOCABULARY,
   worldOf,
 } from "../teachers.ts";
-import { evaluate, train } from "../train.ts";
+import { train } from "../train.ts";
 import {
   type Lora,
   loraTransformer,
@@ -113,25 +113,24 @@ export function loraExperiments(ctx: StudyContext): Experiment[] {
   const lambdas = quick ? [1] : [0.1, 1, 10];
   const radii = quick ? [1, 4] : [1, 2, 4, 8];
   const tasks: readonly TaskName[] = quick ? ["high", "low"] : TASKS;
-  const known = new Map<number, Promise<Float32Array>>();
+  const start = oncePerSeed((seed) =>
+    alignedTransformer(ctx, seed, sequences(worldOf(seed).safety.train)),
+  );
   const cells = Object.fromEntries(
     seeds.flatMap((seed) =>
-      tasks.map((task): [string, () => Promise<Sweep & { readonly floor: number }>] => [
+      tasks.map((task): [string, () => Promise<Sweep>] => [
         `seed ${seed}, ${task}`,
         async () => {
           const world = worldOf(seed);
-          const safety = sequences(world.safety.train);
-          const base = known.get(seed) ?? alignedTransformer(ctx, seed, safety);
-          known.set(seed, base);
           using frozen = slab(be, transformer(SMALL).params);
-          frozen.load(await base);
+          frozen.load(await start(seed));
           const model = loraTransformer(SMALL, LORA, frozen);
-          using start = slab(be, model.params, startOfLora(SMALL, LORA, seed));
-          const theta = await start.save();
+          using own = slab(be, model.params, startOfLora(SMALL, LORA, seed));
+          const theta = await own.save();
           const { train, heldOut } = world.tasks[task];
           const data = {
             safety: sequences(world.safety.heldOut),
-            alignment: safety,
+            alignment: sequences(world.safety.train),
             proxies: { same: sequences(world.proxies.same), other: sequences(world.proxies.other) },
             task: sequences(train),
             heldOut: sequences(heldOut),
@@ -145,11 +144,8 @@ export function loraExperiments(ctx: StudyContext): Experiment[] {
             signal,
             lambdas,
             radii,
-            baselines: false,
           };
-          const sweep = await sweepOf(set, theta, data);
-          const floor = await evaluate(be, model, theta, data.safety);
-          return { ...sweep, floor };
+          return await sweepOf(set, theta, data);
         },
       ]),
     ),
@@ -162,7 +158,7 @@ export function loraExperiments(ctx: StudyContext): Experiment[] {
           atMost(
             "S4 aligned",
             "loss of θ_s on held-out D_s (noise floor 0.36)",
-            Math.max(...[...results.values()].map((r) => r.floor)),
+            Math.max(...[...results.values()].map((r) => r.safe)),
             0.6,
           ),
           ...claimsOf("S4", all, 0.5),

@@ -1,5 +1,13 @@
 import type { Check, StudyContext } from "../../../core/study.ts";
-import { atLeast, atMost, type Experiment, experiment, meanOf } from "../../experiments.ts";
+import {
+  atLeast,
+  atMost,
+  type Experiment,
+  experiment,
+  meanOf,
+  oncePerSeed,
+  spread,
+} from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import { interpolate, type Point, type Sweep, sweepOf } from "../sweep.ts";
 import {
@@ -75,6 +83,13 @@ export function excess(c: Claims, task: TaskName): number {
   return interpolate(path, Math.max(here.gap, 0)) - here.task;
 }
 
+/** What λ = 1 with the same teacher costs the task. */
+export const costOf = (c: Claims, task: TaskName): number =>
+  c.sweeps[task].caseI.same[at(c, 1)].task - c.sweeps[task].plain.task;
+
+/** The safety gap that it leaves. */
+export const gapOf = (c: Claims, task: TaskName): number => c.sweeps[task].caseI.same[at(c, 1)].gap;
+
 /** (a)–(e) of §5, S3; `slack` relaxes their numbers (S4 asks for 0.5). */
 export function claimsOf(label: string, all: readonly Claims[], slack = 0): Check[] {
   const worst = (f: (c: Claims) => number) => Math.max(...all.map(f));
@@ -89,9 +104,6 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
       ),
     );
   const { lambdas, radii } = all[0];
-  const cost = (c: Claims, t: TaskName) =>
-    c.sweeps[t].caseI.same[at(c, 1)].task - c.sweeps[t].plain.task;
-  const gapOf = (c: Claims, t: TaskName) => c.sweeps[t].caseI.same[at(c, 1)].gap;
   const mean = (f: (c: Claims) => number) => meanOf(all.map(f));
   const gapWithin = (c: Claims, t: TaskName, eps: number) =>
     c.sweeps[t].caseII[radii.indexOf(eps)].gap;
@@ -128,13 +140,13 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
     atMost(
       `${label} (c) low`,
       "overlap: λ = 1 costs the low-overlap task this much loss",
-      worst((c) => cost(c, "low")),
+      worst((c) => costOf(c, "low")),
       0.02 * more,
     ),
     atLeast(
       `${label} (c) high`,
       "and the high-overlap task this much",
-      least((c) => cost(c, "high")),
+      least((c) => costOf(c, "high")),
       0.08 * less,
     ),
     atMost(
@@ -186,12 +198,6 @@ export function claimsOf(label: string, all: readonly Claims[], slack = 0): Chec
   ];
 }
 
-/** Mean and standard deviation over seeds. */
-export const spread = (v: readonly number[], digits = 2): string => {
-  const m = meanOf(v);
-  const sd = Math.sqrt(meanOf(v.map((e) => (e - m) ** 2)));
-  return v.length > 1 ? `${m.toFixed(digits)} ± ${sd.toFixed(digits)}` : m.toFixed(digits);
-};
 const shown = (points: readonly Point[]) =>
   `${spread(points.map((p) => p.gap))} / ${spread(points.map((p) => p.task))}`;
 
@@ -291,12 +297,7 @@ export function networkExperiments(ctx: StudyContext): Experiment[] {
   );
   const lambdas = quick ? [0.1, 1, 10] : [0.1, 0.3, 1, 3, 10];
   const radii = quick ? [1, 2, 4, 8] : [0.3, 1, 2, 4, 8];
-  const known = new Map<number, Promise<Aligned>>();
-  const start = (seed: number): Promise<Aligned> => {
-    const found = known.get(seed) ?? aligned(ctx, seed);
-    known.set(seed, found);
-    return found;
-  };
+  const start = oncePerSeed((seed) => aligned(ctx, seed));
   const cells = Object.fromEntries(
     seeds.flatMap((seed) => [
       ...TASKS.map((task): [string, () => Promise<unknown>] => [

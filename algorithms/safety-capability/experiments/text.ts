@@ -1,9 +1,17 @@
 import { slab } from "../../../core/index.ts";
 import type { Check, StudyContext } from "../../../core/study.ts";
-import { atLeast, atMost, type Experiment, experiment, meanOf } from "../../experiments.ts";
+import {
+  atLeast,
+  atMost,
+  type Experiment,
+  experiment,
+  meanOf,
+  oncePerSeed,
+  spread,
+} from "../../experiments.ts";
 import { defaults } from "../config.ts";
 import type { Examples } from "../examples.ts";
-import { type Point, sweepOf } from "../sweep.ts";
+import { sweepOf } from "../sweep.ts";
 import { PROXIES, type ProxyName, TASKS, type TaskName } from "../teachers.ts";
 import {
   type Corpus,
@@ -28,11 +36,12 @@ import {
   at,
   type Claims,
   claimsBySeed,
+  costOf,
   excess,
+  gapOf,
   pathOf,
   pictures,
   rise,
-  spread,
 } from "./networks.ts";
 
 export const READER: Shapes = {
@@ -166,15 +175,11 @@ function textClaims(
   const least = (f: (c: Claims) => number) => Math.min(...all.map(f));
   const { lambdas } = all[0];
   const tasks = TASKS.filter((t) => all[0].sweeps[t]);
-  const path = (c: Claims, t: TaskName): Point[] => pathOf(c, t);
-  const cost = (c: Claims, t: TaskName) =>
-    c.sweeps[t].caseI.same[at(c, 1)].task - c.sweeps[t].plain.task;
-  const gap = (c: Claims, t: TaskName) => c.sweeps[t].caseI.same[at(c, 1)].gap;
   const range = (v: number[]) => Math.max(...v) - Math.min(...v);
   const steps = (c: Claims, f: (c: Claims, t: TaskName) => number) =>
     Math.min(...tasks.slice(1).map((t, i) => f(c, tasks[i]) - f(c, t)));
   const points = (c: Claims, t: TaskName) => [
-    ...path(c, t),
+    ...pathOf(c, t),
     ...c.sweeps[t].caseII,
     c.sweeps[t].frozen,
   ];
@@ -226,7 +231,7 @@ function textClaims(
       "text (b) gap",
       "same labels, high overlap: the safety gap does not rise with λ (largest rise over its range)",
       worst((c) => {
-        const v = path(c, "high").map((p) => p.gap);
+        const v = pathOf(c, "high").map((p) => p.gap);
         return rise(v) / range(v);
       }),
       0.05,
@@ -235,7 +240,7 @@ function textClaims(
       "text (b) task",
       "and the loss of the task does not fall (largest fall over its range)",
       worst((c) => {
-        const v = path(c, "high").map((p) => -p.task);
+        const v = pathOf(c, "high").map((p) => -p.task);
         return rise(v) / range(v);
       }),
       0.05,
@@ -243,13 +248,13 @@ function textClaims(
     atLeast(
       "text (c) gap",
       "overlap: gaps at λ = 1 fall with it (least difference of neighbours)",
-      least((c) => steps(c, gap)),
+      least((c) => steps(c, gapOf)),
       0,
     ),
     atLeast(
       "text (c) task",
       "and so does what λ = 1 costs the task",
-      least((c) => steps(c, cost)),
+      least((c) => steps(c, costOf)),
       0,
     ),
     atLeast(
@@ -330,13 +335,10 @@ export function textExperiments(ctx: StudyContext): Experiment[] {
   const radii = full ? [0.3, 0.5, 1, 2, 4] : [0.5, 1, 2];
   const tasks = full ? TASKS : (["high", "low"] as const);
   let read: Corpus | undefined;
-  const known = new Map<number, Promise<Aligned>>();
-  const start = (seed: number): Promise<Aligned> => {
+  const start = oncePerSeed((seed) => {
     read ??= corpusOf();
-    const found = known.get(seed) ?? alignedReader(ctx, read, seed);
-    known.set(seed, found);
-    return found;
-  };
+    return alignedReader(ctx, read, seed);
+  });
   const settings = async (seed: number) => {
     const { corpus, world, theta } = await start(seed);
     const frozen = slab(be, transformer(ANSWERER).params);
@@ -360,7 +362,6 @@ export function textExperiments(ctx: StudyContext): Experiment[] {
       signal,
       lambdas,
       radii,
-      baselines: false,
     };
     return await sweepOf(set, s.theta, {
       safety: s.world.safety.heldOut,
