@@ -15,8 +15,10 @@ export function attention_f32(
     const head = t / blocks;
     const i0 = (t % blocks) * BLOCK;
     const kv = (<usize>((head / H) * G + (head % H) / (H / G)) * T * D) << 2;
-    visible(scratch + FROM, scratch + PAST, i0, S, T, causal, window);
-    flash(scratch, o, lse, q, k + kv, v + kv, bias, head * S + i0, min(S - i0, BLOCK), D, T, L * S, scale, softcap);
+    const n = min(S - i0, BLOCK);
+    // all heads of one block see the same
+    if (t == lo || blocks > 1) visible(scratch + FROM, scratch + PAST, i0, n, S, T, causal, window);
+    flash(scratch, o, lse, q, k + kv, v + kv, bias, head * S + i0, n, D, T, L * S, scale, softcap);
   }
 }
 

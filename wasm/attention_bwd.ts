@@ -1,6 +1,6 @@
 import { put1 } from "./lib/accumulate";
 import {
-  addBias, BLOCK, EXP2, exp2, FROM, greatest, LOG2E, least, mask, PAST, product, ROW, scaleOf,
+  addBias, BLOCK, EXP2, exp2, FROM, greatest, inPanels, LOG2E, least, mask, PAST, product, ROW, scaleOf,
   scoreFactor, softcap8, transpose, visible,
 } from "./lib/flash";
 import { rowDot } from "./lib/row";
@@ -42,12 +42,13 @@ function enter(
   S: u32, D: u32, T: u32, scale: f32, causal: u32, window: u32, softcap: f32,
 ): void {
   const row = (<usize>D) << 2;
-  visible(scratch + FROM, scratch + PAST, i0, S, T, causal, window);
+  visible(scratch + FROM, scratch + PAST, i0, n, S, T, causal, window);
   transpose(scratch + QT, q, row, n, D, scoreFactor(scale, D, softcap));
   transpose(scratch + QT + ROW * D, rows, row + 8, n, D, 1);
   let at = scratch;
   let p = rows + row;
-  for (let i: u32 = 0; i < BLOCK; i++) {
+  const lanes = inPanels(n);
+  for (let i: u32 = 0; i < lanes; i++) {
     const lse: f32 = i < n ? load<f32>(p) : 0;
     // A row that saw nothing: 2^(s − Inf) is 0.
     store<f32>(at + LSE, lse == -Infinity ? Infinity : lse * LOG2E);
@@ -138,8 +139,11 @@ function chain(scratch: usize, j: u32, n: u32, queries: u32): void {
 function widen(to: usize, wide: usize, x: usize, stride: usize, rows: u32, D: u32): void {
   const row = (<usize>D) << 2;
   for (let i: u32 = 0; i < rows; i++) {
-    memory.copy(to, x, row);
-    memory.fill(to + row, 0, wide - row);
+    // rows are short, and a call of memory.copy is not
+    let p: usize = 0;
+    for (; p + 16 <= row; p += 16) v128.store(to + p, v128.load(x + p));
+    for (; p < row; p += 4) store<f32>(to + p, load<f32>(x + p));
+    for (; p < wide; p += 4) store<f32>(to + p, 0);
     to += wide;
     x += stride;
   }
@@ -186,7 +190,8 @@ export function attention_bwd_f32(
         widen(qw, wide, pq, row, n, D);
         widen(dow, wide, pr, row + 8, n, D);
         memory.fill(dqt, 0, ROW * D);
-        const end = load<u32>(scratch + PAST, ROW - 4);
+        const last = scratch + ((<usize>n - 1) << 2);
+        const end = load<u32>(last + PAST);
         let j = load<u32>(scratch + FROM);
         while (j < end) {
           const keys = min((j & ~(BLOCK - 1)) + BLOCK, end) - j;
@@ -195,7 +200,7 @@ export function attention_bwd_f32(
           differentiate(scratch, pk, v + kv + <usize>j * row, j, keys, pb, first, n, L * S, D, T, softcap);
           if (softcap > 0) chain(scratch, j, keys, n);
           // Where the block is cut by what is seen, only the queries that see one of these keys.
-          const cut = j < load<u32>(scratch + FROM, ROW - 4) || j + keys > load<u32>(scratch + PAST);
+          const cut = j < load<u32>(last + FROM) || j + keys > load<u32>(scratch + PAST);
           const step: u32 = cut ? 16 : BLOCK;
           for (let c: u32 = 0; c < keys; c += step) {
             const some = min(step, keys - c);
@@ -248,9 +253,9 @@ export function attention_bwd_bias_f32(
     const i0 = (t % blocks) * BLOCK;
     const n = min(S - i0, BLOCK);
     const at = (<usize>(t / blocks) * S + i0) * T << 2;
-    visible(scratch + FROM, scratch + PAST, i0, S, T, causal, window);
+    visible(scratch + FROM, scratch + PAST, i0, n, S, T, causal, window);
     const from = load<u32>(scratch + FROM);
-    const past = load<u32>(scratch + PAST, ROW - 4);
+    const past = load<u32>(scratch + PAST + ((<usize>n - 1) << 2));
     for (let j: u32 = 0; j < T; j += BLOCK) {
       const keys = min(T - j, BLOCK);
       memory.fill(sum, 0, ROW * BLOCK);

@@ -57,9 +57,17 @@ export function product(
   }
 }
 
+/** n lanes and those that fill up the last panel of 8. No others are read. */
+// @ts-ignore: decorator
+@inline
+export function inPanels(n: u32): u32 {
+  return (n + 7) & ~7;
+}
+
 /** (rows, D) at x, rows `stride` bytes apart, times `factor` -> (D, 64); lanes past rows are 0. */
 export function transpose(to: usize, x: usize, stride: usize, rows: u32, D: u32, factor: f32): void {
-  for (let i: u32 = 0; i < BLOCK; i++) {
+  const lanes = inPanels(rows);
+  for (let i: u32 = 0; i < lanes; i++) {
     let q = to + ((<usize>i) << 2);
     const end = q + <usize>D * ROW;
     let p = x;
@@ -89,9 +97,12 @@ export function pastKey(i: u32, S: u32, T: u32, causal: u32, window: u32): u32 {
   return min<i32>(max<i32>(past, 0), <i32>T);
 }
 
-/** Which keys [from, past) each of 64 queries from i0 sees; lanes past the last query see what it sees. */
-export function visible(from: usize, past: usize, i0: u32, S: u32, T: u32, causal: u32, window: u32): void {
-  for (let k: u32 = 0; k < BLOCK; k++) {
+/** Which keys [from, past) each of n queries from i0 sees; lanes past the last query see what it sees. */
+export function visible(
+  from: usize, past: usize, i0: u32, n: u32, S: u32, T: u32, causal: u32, window: u32,
+): void {
+  const lanes = inPanels(n);
+  for (let k: u32 = 0; k < lanes; k++) {
     const i = min(i0 + k, S - 1);
     store<u32>(from, firstKey(i, S, T, window));
     store<u32>(past, pastKey(i, S, T, causal, window));
@@ -233,15 +244,16 @@ export function flash(
   const s = scratch + 4 * ROW;
   const qt = scratch + 68 * ROW;
   const ot = qt + ROW * D;
-  const panels = (n + 7) / 8;
+  const lanes = (<usize>inPanels(n)) << 2;
   transpose(qt, q + <usize>first * row, row, n, D, scoreFactor(scale, D, softcap));
-  for (let i: usize = 0; i < ROW; i += 16) v128.store(m + i, f32x4.splat(-Infinity));
-  memory.fill(l, 0, ROW);
+  for (let i: usize = 0; i < lanes; i += 16) {
+    v128.store(m + i, f32x4.splat(-Infinity));
+    v128.store(l + i, f32x4.splat(0));
+  }
   memory.fill(ot, 0, ROW * D);
   const end = greatest(past, n);
   for (let j0 = least(from, n) & ~(BLOCK - 1); j0 < end; j0 += BLOCK) {
-    for (let p: u32 = 0; p < panels; p++) {
-      const at = (<usize>p) << 5;
+    for (let at: usize = 0; at < lanes; at += 32) {
       const ja = max(j0, least(from + at, 8));
       const jb = min(j0 + BLOCK, greatest(past + at, 8));
       if (ja >= jb) continue;
@@ -249,7 +261,7 @@ export function flash(
       const kv = <usize>ja * row;
       product(s + at, ROW, keys, 1, k + kv, row, 4, qt + at, ROW, D, false);
       if (softcap > 0) softcap8(s + at, keys, softcap * LOG2E, 0);
-      if (bias) addBias(s + at, keys, bias + ((<usize>ja) << 2), first + p * 8, min(n - p * 8, 8), biasRows, T);
+      if (bias) addBias(s + at, keys, bias + ((<usize>ja) << 2), first + <u32>(at >> 2), min(n - <u32>(at >> 2), 8), biasRows, T);
       if (ja < greatest(from + at, 8) || jb > least(past + at, 8)) {
         mask(s + at, keys, ja, from + at, past + at);
         mask(s + at + 16, keys, ja, from + at + 16, past + at + 16);
@@ -259,7 +271,7 @@ export function flash(
       product(ot + at, ROW, D, 1, v + kv, 4, row, s + at, ROW, keys, true);
     }
   }
-  for (let p: usize = 0; p < ROW; p += 16) {
+  for (let p: usize = 0; p < lanes; p += 16) {
     const vl = v128.load(l + p);
     const ln = f32x4.add(f32x4.mul(v128.load(m + p), f32x4.splat(LN2)), log4(vl));
     v128.store(m + p, ln);
