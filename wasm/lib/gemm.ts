@@ -1,5 +1,6 @@
 import { activate } from "./activation";
-import { multiply, portion, TALL } from "./product";
+import { relu4 } from "./math";
+import { multiply, portion, SLIM, slim, TALL } from "./product";
 
 // y = beta·y + act(alpha · a·b + bias) for one pair of matrices, in the manner of BLIS: tiles of a few
 // rows × 8 columns, K in blocks of up to KC, b copied ("packed") into panels of 8 columns that fit in
@@ -49,6 +50,34 @@ export function setEpilogue(b: usize, step: usize, scale: f32, activation: u32, 
   beta = old;
 }
 
+/** Two vectors a row, or one: what is the same for all of them is asked once. */
+function finishVectors(
+  tile: usize, ts: usize, y: usize, ys: usize, rows: u32, two: bool, pb: usize, relu: bool, old: f32,
+): void {
+  const va = f32x4.splat(alpha);
+  const vo = f32x4.splat(old);
+  let b0 = f32x4.splat(0);
+  let b1 = b0;
+  if (pb) {
+    b0 = biasStep ? v128.load(pb) : v128.load32_splat(pb);
+    b1 = biasStep && two ? v128.load(pb, 16) : b0;
+  }
+  for (let i: u32 = 0; i < rows; i++) {
+    let v = f32x4.add(f32x4.mul(v128.load(tile), va), b0);
+    if (relu) v = relu4(v);
+    if (old != 0) v = f32x4.add(f32x4.mul(vo, v128.load(y)), v);
+    v128.store(y, v);
+    if (two) {
+      v = f32x4.add(f32x4.mul(v128.load(tile, 16), va), b1);
+      if (relu) v = relu4(v);
+      if (old != 0) v = f32x4.add(f32x4.mul(vo, v128.load(y, 16)), v);
+      v128.store(y, v, 16);
+    }
+    tile += ts;
+    y += ys;
+  }
+}
+
 /**
  * rows × columns of sums -> y, `ts` and `ys` bytes a row. The first block of K brings in beta, later
  * ones the sums so far, the last one bias and activation. `n` is the column, for the bias.
@@ -57,6 +86,11 @@ export function finish(
   tile: usize, ts: usize, y: usize, ys: usize, rows: u32, columns: u32, n: u32, first: bool, last: bool,
 ): void {
   const pb = last && bias ? bias + biasStep * n : 0;
+  const f: u32 = last ? act : 0;
+  if ((columns == NR || columns == 4) && f <= 1 && (first || !pb)) {
+    finishVectors(tile, ts, y, ys, rows, columns == NR, pb, f == 1, first ? beta : 1);
+    return;
+  }
   for (let i: u32 = 0; i < rows; i++) {
     let t = tile;
     let q = y;
@@ -238,6 +272,20 @@ function blocked(
           pb = scratch + STRIP;
           pbs = (<usize>depth << 5) + GAP;
           packPanels(pb, pbs, NR, from, bn, bk, columns, depth);
+        }
+        if (columns <= 4 && !packed && !packA) {
+          let q = y + ys * m + (<usize>n << 2);
+          const direct = raw && columns == 4;
+          for (let i: u32 = 0; i < rows; i += SLIM) {
+            const height = min(rows - i, SLIM);
+            if (direct) slim(q, ys, pa + ar * i, par, pak, pb, pbk, depth, height, add);
+            else {
+              slim(scratch, 32, pa + ar * i, par, pak, pb, pbk, depth, height, false);
+              finish(scratch, 32, q, ys, height, columns, n, first, last);
+            }
+            q += ys * SLIM;
+          }
+          continue;
         }
         for (let i: u32 = 0; i < rows; ) {
           const height = packA ? min(rows - i, TALL) : portion(rows - i);

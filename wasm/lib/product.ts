@@ -192,3 +192,65 @@ function four(
   v128.store(c3, c30);
   v128.store(c3, c31, 16);
 }
+
+/** Rows of the slim tile. */
+// @ts-ignore: decorator
+@inline
+export const SLIM: u32 = 6;
+
+/** c (rows,4) of 1 to 6 rows, as `multiply` does 8 columns: where b has no more, half of its sums are of nothing. */
+export function slim(
+  c: usize, cs: usize, a0: usize, ar: usize, ak: usize, b: usize, bk: usize, depth: u32, rows: u32, add: bool,
+): void {
+  let a1 = a0 + (rows > 1 ? ar : 0);
+  let a2 = a1 + (rows > 2 ? ar : 0);
+  let a3 = a2 + (rows > 3 ? ar : 0);
+  let a4 = a3 + (rows > 4 ? ar : 0);
+  let a5 = a4 + (rows > 5 ? ar : 0);
+  let s0 = f32x4.splat(0);
+  let s1 = f32x4.splat(0);
+  let s2 = f32x4.splat(0);
+  let s3 = f32x4.splat(0);
+  let s4 = f32x4.splat(0);
+  let s5 = f32x4.splat(0);
+  if (add) {
+    let p = c;
+    s0 = v128.load(p);
+    if (rows > 1) p += cs;
+    s1 = v128.load(p);
+    if (rows > 2) p += cs;
+    s2 = v128.load(p);
+    if (rows > 3) p += cs;
+    s3 = v128.load(p);
+    if (rows > 4) p += cs;
+    s4 = v128.load(p);
+    if (rows > 5) p += cs;
+    s5 = v128.load(p);
+  }
+  for (const end = b + bk * depth; b != end; b += bk) {
+    const v = v128.load(b);
+    s0 = madd(v128.load32_splat(a0), v, s0);
+    s1 = madd(v128.load32_splat(a1), v, s1);
+    s2 = madd(v128.load32_splat(a2), v, s2);
+    s3 = madd(v128.load32_splat(a3), v, s3);
+    s4 = madd(v128.load32_splat(a4), v, s4);
+    s5 = madd(v128.load32_splat(a5), v, s5);
+    a0 += ak;
+    a1 += ak;
+    a2 += ak;
+    a3 += ak;
+    a4 += ak;
+    a5 += ak;
+  }
+  v128.store(c, s0);
+  if (rows > 1) c += cs;
+  v128.store(c, s1);
+  if (rows > 2) c += cs;
+  v128.store(c, s2);
+  if (rows > 3) c += cs;
+  v128.store(c, s3);
+  if (rows > 4) c += cs;
+  v128.store(c, s4);
+  if (rows > 5) c += cs;
+  v128.store(c, s5);
+}
