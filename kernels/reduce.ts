@@ -136,7 +136,7 @@ export const expand_leading = /* @__PURE__ */ defineKernel({
   vjp: (g) => g.to("x", sum_leading, [g.d.y]),
   cost: ({ L, S }) => ({ flops: 0, bytes: 4 * (L * S + S) }),
   webgpu: [{ source, grid: ({ L, S }) => linear(L * S) }],
-  wasm: { tiles: ({ L }) => Math.ceil(L / ROWS) },
+  wasm: { tiles: ({ L }) => L },
 });
 
 const cases = (): Case[] => [

@@ -174,8 +174,7 @@ export function expand_f32(y: usize, x: usize, R: u32, C: u32, size: u32, beta: 
 }
 
 export function expand_leading_f32(y: usize, x: usize, L: u32, S: u32, size: u32, beta: f32, lo: u32, hi: u32): void {
-  const end = min(hi * ROWS, L);
-  for (let r = lo * ROWS; r < end; r++) {
+  for (let r = lo; r < hi; r++) {
     let p = y + ((<usize>r * S) << 2);
     let q = x;
     let i: u32 = 0;
