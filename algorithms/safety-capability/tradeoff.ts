@@ -8,7 +8,7 @@ import {
   slab,
   type Tensor,
   ValueError,
-  valueAndGrad,
+  vjp,
 } from "../../core/index.ts";
 import {
   adamw,
@@ -169,20 +169,13 @@ export function init(
   };
 }
 
-/** (f_f, f_ŝ) (1,2) and their sum by `mix` (), from one forward pass over the examples of both. */
-export function loss(s: State, theta: Named, batch: Named): { F: Tensor; total: Tensor } {
-  const each = s.model.losses(theta, batch);
-  const F = matmul(each.reshape([1, each.size]), batch.weights);
-  return { F, total: matmul(F, s.mix).reshape([]) };
-}
-
-/** (f_f, f_ŝ) (1,2) at θ; the gradient of their weighted sum in `theta.grad`. */
-export function gradient(s: State, batch: Named): Tensor {
-  const { value } = valueAndGrad((theta: Named) => {
-    const { F, total } = loss(s, theta, batch);
-    return [total, F] as const;
-  })(s.theta);
-  return value[1];
+/** (f_f, f_ŝ) (1,2) at θ; the gradient of their sum by `mix` in `theta.grad`. */
+export function gradient({ model, theta, mix }: State, batch: Named): Tensor {
+  const { weights } = batch;
+  // the sum is linear in the losses of the tokens: what each counts is known before they are
+  const counts = matmul(weights, mix).reshape([weights.shape[0]]);
+  const { value } = vjp((p: Named) => model.losses(p, batch))(theta, counts);
+  return matmul(value.reshape([1, value.size]), weights);
 }
 
 /** The optimiser's step along `theta.grad`, and what Case II does to it. */
