@@ -152,8 +152,7 @@ export function rowLse(p: usize, k: f32, C: u32): f32 {
     const q = p + ((<usize>at) << 2);
     const b = k * rowMax(q, n);
     if (b > m) {
-      // the first block has nothing to bring down
-      if (at) s *= f32x4.extract_lane(expBelow4(f32x4.splat(m - b)), 0);
+      s *= f32x4.extract_lane(expBelow4(f32x4.splat(m - b)), 0);
       m = b;
     }
     s += scaledExp(q, k, m == -Infinity ? 0 : m, n);
