@@ -373,6 +373,11 @@ export const matmulSuites: Suite[] = [
       })),
       ...[16, 17].map((N) => ({ dims: { A: [], C: [], M: 1027, N, K: 9 }, params: { ta: 1 } })),
       { dims: { A: [], C: [], M: 9, N: 1027, K: 9 }, params: { act: "relu" } },
+      // whole panels, and half of one, of several blocks of K
+      ...[4, 16].map((N) => ({
+        dims: { A: [], C: [], M: 37, N, K: 1025 },
+        params: { alpha: 2, act: "relu" },
+      })),
       { dims: { A: [], C: [], M: 38, N: 259, K: 1024 } },
       { dims: { A: [], C: [], M: 9, N: 9, K: 20003 } },
       { dims: { A: [], C: [], M: 0, N: 4, K: 2 } },

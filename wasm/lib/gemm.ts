@@ -87,7 +87,8 @@ export function finish(
 ): void {
   const pb = last && bias ? bias + biasStep * n : 0;
   const f: u32 = last ? act : 0;
-  if ((columns == NR || columns == 4) && f <= 1 && (first || !pb)) {
+  // what a later block of K brings is activated with the sums before it
+  if ((columns == NR || columns == 4) && (first ? f <= 1 : f == 0 && !pb)) {
     finishVectors(tile, ts, y, ys, rows, columns == NR, pb, f == 1, first ? beta : 1);
     return;
   }
