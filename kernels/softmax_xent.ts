@@ -142,7 +142,7 @@ export const softmax_xent_bwd = /* @__PURE__ */ defineKernel({
   params: reduction(),
   ref: (a, d, p) => gradient(a.dlogits as Float64Array, a.logits as Float64Array, a, d, p),
   cost: ({ R, C }) => ({ flops: 14 * R * C, bytes: 4 * (2 * R * C + 3 * R) }),
-  webgpu: [{ source, grid: runGrid }],
+  webgpu: [threadRows(source), { source, grid: runGrid }],
   wasm: rowTiles,
 });
 

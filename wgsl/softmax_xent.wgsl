@@ -189,6 +189,32 @@ fn softmax_xent_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups
   }
 }
 
+// A thread a row, C a multiple of 16.
+@group(0) @binding(0) var<storage, read_write> dlogits_k: array<mat4x4f>;
+@group(0) @binding(2) var<storage, read> logits_bk: array<mat4x4f>;
+
+@compute @workgroup_size(64)
+fn softmax_xent_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = linear_index(w, g, l);
+  if (r >= pb.R) { return; }
+  let n = pb.C / 16u;
+  let label = labels_b[r];
+  let total = lse_b[r];
+  let d = or_nan(given(r, pb.R, pb.reduction), label, pb.C);
+  for (var i = 0u; i < n; i++) {
+    let c = 16u * i + vec4u(0u, 1u, 2u, 3u);
+    let x = logits_bk[r * n + i];
+    var v = mat4x4f(
+      gradient(x[0], total, c, label, d),
+      gradient(x[1], total, c + 4u, label, d),
+      gradient(x[2], total, c + 8u, label, d),
+      gradient(x[3], total, c + 12u, label, d),
+    );
+    if (pb.beta != 0.0) { v = pb.beta * dlogits_k[r * n + i] + v; }
+    dlogits_k[r * n + i] = v;
+  }
+}
+
 // In place; bindings logits, dloss, lse, labels.
 @group(0) @binding(2) var<storage, read> lse_i: array<f32>;    // (R)
 @group(0) @binding(3) var<storage, read> labels_i: array<i32>; // (R)
