@@ -36,7 +36,15 @@ export const gather = /* @__PURE__ */ defineKernel({
   },
   vjp: (g) => g.to("x", scatter_add, [g.d.y, g.in.index], { size: g.dims.V }),
   cost: ({ N, D }) => ({ flops: 0, bytes: 4 * N * (2 * D + 1) }),
-  webgpu: [{ source, grid: ({ N, D }) => linear(N * D) }],
+  webgpu: [
+    {
+      name: "vec4",
+      source,
+      when: ({ D }) => D % 4 === 0,
+      grid: ({ N, D }) => linear((N * D) / 4),
+    },
+    { source, grid: ({ N, D }) => linear(N * D) },
+  ],
   wasm: { tiles: ({ N }) => Math.ceil(N / 64) },
 });
 

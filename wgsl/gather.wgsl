@@ -24,6 +24,23 @@ fn gather_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u
   put(i, x[u32(v) * pg.D + i % pg.D], pg.beta);
 }
 
+// D a multiple of 4: a thread four elements.
+@group(0) @binding(0) var<storage, read_write> y4: array<vec4f>;
+@group(0) @binding(1) var<storage, read> x4: array<vec4f>;
+
+@compute @workgroup_size(64)
+fn gather_f32__vec4(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = linear_index(w, g, l);
+  let D = pg.D / 4u;
+  if (i >= pg.N * D) { return; }
+  let n = i / D;
+  let v = index[n];
+  var row = vec4f(bitcast<f32>(select(0u, 0x7fc00000u + (pg.N & 0u), pg.outside == 0u)));
+  if (v >= 0 && u32(v) < pg.V) { row = x4[u32(v) * D + i - n * D]; }
+  if (pg.beta != 0.0) { row = pg.beta * y4[i] + row; }
+  y4[i] = row;
+}
+
 struct PGL { R: u32, K: u32, C: u32, outside: u32, beta: f32 }
 @group(0) @binding(3) var<uniform> pgl: PGL;
 
