@@ -48,7 +48,7 @@ export const adamw = /* @__PURE__ */ defineKernel({
     }
   },
   cost: ({ N }) => ({ flops: 16 * N, bytes: 28 * N }),
-  webgpu: [{ source, grid: ({ N }) => linear(N) }],
+  webgpu: [{ source, grid: ({ N }) => linear(N, 256) }],
   wasm: { tiles: ({ N }) => Math.ceil(N / 1024) },
 });
 

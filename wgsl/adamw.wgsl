@@ -1,7 +1,6 @@
 //! use clip
-//! use index
 //! use math
-// AdamW in place, one thread an element.
+// AdamW in place, four elements a thread: what 1 − βᵗ takes is shared.
 struct P {
   N: u32, present: u32,
   lr: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, t: f32, max_norm: f32,
@@ -20,14 +19,18 @@ fn correction(b: f32) -> f32 {
 
 @compute @workgroup_size(64)
 fn adamw_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = linear_index(wid, n, l);
-  if (i >= p.N) { return; }
-  var d = g[i];
-  if (p.present != 0u) { d *= clip_scale(sumsq[0], p.max_norm); }
-  let nm = p.beta1 * m[i] + (1.0 - p.beta1) * d;
-  let nv = p.beta2 * v[i] + (1.0 - p.beta2) * d * d;
-  m[i] = nm;
-  v[i] = nv;
-  let u = nm * correction(p.beta1) / (sqrt(nv * correction(p.beta2)) + p.eps);
-  w[i] = w[i] - p.lr * (u + p.weight_decay * w[i]);
+  let c1 = correction(p.beta1);
+  let c2 = correction(p.beta2);
+  var s = 1.0;
+  if (p.present != 0u) { s = clip_scale(sumsq[0], p.max_norm); }
+  let first = (wid.y * n.x + wid.x) * 256u + l;
+  for (var i = first; i < min(first + 256u, p.N); i += 64u) {
+    let d = s * g[i];
+    let nm = p.beta1 * m[i] + (1.0 - p.beta1) * d;
+    let nv = p.beta2 * v[i] + (1.0 - p.beta2) * d * d;
+    m[i] = nm;
+    v[i] = nv;
+    let u = nm * c1 / (sqrt(nv * c2) + p.eps);
+    w[i] = w[i] - p.lr * (u + p.weight_decay * w[i]);
+  }
 }
