@@ -98,6 +98,12 @@ export const scatter_add = /* @__PURE__ */ defineKernel({
   cost: ({ N, D, V }) => ({ flops: N * D, bytes: 4 * (N * (D + 1) + V * D) }),
   webgpu: [
     {
+      name: "columns",
+      source,
+      prefer: ({ N, D }, _p, c) => c.software && N > FEW && D >= 8,
+      grid: ({ D }) => linear(D),
+    },
+    {
       ...sorted,
       ...sortAll,
       when: ({ N }) => N <= 4096,

@@ -155,6 +155,18 @@ fn scatter_add_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: 
   put(t, s, ps.beta);
 }
 
+// On a CPU adapter: a thread a column, which takes the entries in their order. Sorting them first costs more.
+@compute @workgroup_size(64)
+fn scatter_add_f32__columns(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let c = linear_index(w, g, l);
+  if (c >= ps.D) { return; }
+  for (var v = 0u; v < ps.V; v++) { put(v * ps.D + c, 0.0, ps.beta); }
+  for (var i = 0u; i < ps.N; i++) {
+    let v = index[i];
+    if (v >= 0 && u32(v) < ps.V) { y[u32(v) * ps.D + c] += x[i * ps.D + c]; }
+  }
+}
+
 struct PSL { R: u32, C: u32, K: u32, size: u32, beta: f32 }
 @group(0) @binding(3) var<uniform> psl: PSL;
 
