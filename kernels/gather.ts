@@ -48,6 +48,39 @@ export const gather = /* @__PURE__ */ defineKernel({
   wasm: { tiles: ({ N }) => Math.ceil(N / 64) },
 });
 
+/**
+ * y (N,D) = Σ_k x[index[n,k]], sums of rows of x (V,D) picked by index (N,K, i32): PyTorch's `EmbeddingBag`
+ * with mode "sum". Terms are added in the order of k on every backend; K = 0 gives zeros. An index outside
+ * 0 … V−1 gives a row of NaN, or adds nothing when `outside` is "zero": bags of different length are padded.
+ */
+export const embedding_bag = /* @__PURE__ */ defineKernel({
+  name: "embedding_bag",
+  family: "indexing",
+  cut: () => ["N", "D"],
+  args: [acc("y", "*N D"), inp("x", "V D"), inp("index", "*N K", "i32", { index: "V" })],
+  params: { outside: choice("nan", "zero") },
+  ref: ({ y, x, index }, { N, D, V, K }, { outside }) => {
+    const other = outside === "zero" ? 0 : Number.NaN;
+    for (let i = 0; i < N * K; i++) {
+      const v = index[i];
+      const to = Math.floor(i / K) * D;
+      for (let c = 0; c < D; c++) y[to + c] += v >= 0 && v < V ? x[v * D + c] : other;
+    }
+  },
+  vjp: (g) => g.to("x", scatter_add, [g.d.y, g.in.index], { size: g.dims.V }),
+  cost: ({ N, D, K }) => ({ flops: N * D * K, bytes: 4 * N * (K * (D + 1) + D) }),
+  webgpu: [
+    {
+      name: "vec4",
+      source,
+      when: ({ D }) => D % 4 === 0,
+      grid: ({ N, D }) => linear((N * D) / 4),
+    },
+    { source, grid: ({ N, D }) => linear(N * D) },
+  ],
+  wasm: { tiles: ({ N }) => Math.ceil(N / 8) },
+});
+
 /** So many entries are looked through by each element. */
 const FEW = 16;
 
@@ -55,13 +88,13 @@ const FEW = 16;
 // scratch holds within the limit of a binding.
 const sorted = { name: "sorted", source } as const;
 const sortAll = {
-  grid: ({ N }: Dims) => linear(Math.ceil(N / 8)),
-  scratch: ({ N }: Dims) => 8 * N + 8,
+  grid: ({ E }: Dims) => linear(Math.ceil(E / 8)),
+  scratch: ({ E }: Dims) => 8 * E + 8,
 };
-const mergeAll = mergeSteps("scatter", ({ N }) => linear(Math.ceil(N / 16)));
+const mergeAll = mergeSteps("scatter", ({ E }) => linear(Math.ceil(E / 16)));
 const sumAll: WebgpuPass[] = [
   { entry: "scatter_start", grid: ({ V, D }) => linear(V * D, 512) },
-  { entry: "scatter_sum", grid: ({ N, D }) => linear(N * D) },
+  { entry: "scatter_sum", grid: ({ E, D }) => linear(E * D) },
 ];
 const sortRows = {
   consts: { LAST: 1 },
@@ -75,46 +108,55 @@ const sumRows: WebgpuPass[] = [
 ];
 
 /**
- * y (V,D): y[index[n]] += x[n] for x (N,D) and index (N, i32), `size` = V; rows that no index names are
- * 0. Rows with an index outside 0 … V−1 are left out. Terms are added in the order of n on every
- * backend, so that the result does not depend on the number of threads.
+ * y (V,D): y[index[n]] += x[n] for x (N,D) and index (N, i32), or y[index[n,k]] += x[n] for index (N,K);
+ * `size` = V. Rows that no index names are 0. Entries with an index outside 0 … V−1 are left out. Terms are
+ * added in the order of the entries on every backend, so that the result does not depend on the number of
+ * threads.
+ * @throws ShapeError when index has neither the leading axes of x nor those and one more
  */
 export const scatter_add = /* @__PURE__ */ defineKernel({
   name: "scatter_add",
   family: "indexing",
   cut: () => ["D"],
-  args: [acc("y", "V D"), inp("x", "*N D"), inp("index", "*N", "i32", { index: "V" })],
+  args: [acc("y", "V D"), inp("x", "*N D"), inp("index", "*E", "i32", { index: "V" })],
   params: { size: u32() },
-  derive: (d, _runs, p) => {
+  derive: (d, { N, E }, p, fail) => {
     d.V = p.size;
+    if (!N.every((n, i) => n === E[i]) || E.length > N.length + 1)
+      fail(`index: expected (${N.join(",")}) or (${[...N, "K"].join(",")}), got (${E.join(",")})`);
   },
-  ref: ({ y, x, index }, { N, D, V }) => {
-    for (let n = 0; n < N; n++) {
-      const v = index[n];
-      if (v >= 0 && v < V) for (let c = 0; c < D; c++) y[v * D + c] += x[n * D + c];
+  ref: ({ y, x, index }, { N, D, V, E }) => {
+    for (let i = 0; i < E; i++) {
+      const v = index[i];
+      const from = Math.floor(i / (E / N)) * D;
+      if (v >= 0 && v < V) for (let c = 0; c < D; c++) y[v * D + c] += x[from + c];
     }
   },
-  vjp: (g) => g.to("x", gather, [g.d.y, g.in.index], { outside: "zero" }),
-  cost: ({ N, D, V }) => ({ flops: N * D, bytes: 4 * (N * (D + 1) + V * D) }),
+  vjp: (g) => {
+    const { x, index } = g.in;
+    const pick = index.shape.length === x.shape.length ? embedding_bag : gather;
+    g.to("x", pick, [g.d.y, index], { outside: "zero" });
+  },
+  cost: ({ N, D, V, E }) => ({ flops: E * D, bytes: 4 * (N * D + E + V * D) }),
   webgpu: [
     {
       name: "columns",
       source,
-      prefer: ({ N, D }, _p, c) => c.software && N > FEW && D >= 8,
+      prefer: ({ E, D }, _p, c) => c.software && E > FEW && D >= 8,
       grid: ({ D }) => linear(D),
     },
     {
       ...sorted,
       ...sortAll,
-      when: ({ N }) => N <= 4096,
-      prefer: ({ N }) => N > FEW,
+      when: ({ E }) => E <= 4096,
+      prefer: ({ E }) => E > FEW,
       further: [...merges(9, mergeAll), ...sumAll],
     },
     {
       ...sorted,
       ...sortAll,
-      when: ({ N }) => N < 16777216,
-      prefer: ({ N }) => N > FEW,
+      when: ({ E }) => E < 16777216,
+      prefer: ({ E }) => E > FEW,
       further: [...merges(21, mergeAll), ...sumAll],
     },
     { source, grid: ({ V, D }) => linear(V * D) },
@@ -157,8 +199,11 @@ export const scatter_add_last = /* @__PURE__ */ defineKernel({
   cut: () => ["R"],
   args: [acc("y", "*R C"), inp("x", "*R K"), inp("index", "*R K", "i32", { index: "C" })],
   params: { size: u32() },
+  // the words of scatter_add, whose passes these are
+  extents: ["E"],
   derive: (d, _runs, p) => {
     d.C = p.size;
+    d.E = d.K;
   },
   ref: ({ y, x, index }, { R, C, K }) => {
     for (let i = 0; i < R * K; i++) {
@@ -195,7 +240,28 @@ const cases = (): Case[] => [
   { dims: { N: [4100], D: 2, V: 1009 } },
 ];
 const withSize = (from: () => Case[]) => () =>
-  from().map((c) => ({ ...c, params: { size: c.dims.V as number } }));
+  from().map((c) => ({
+    ...c,
+    dims: { E: c.dims.N, ...c.dims },
+    params: { size: c.dims.V as number },
+  }));
+/** Bags of K entries. */
+const bags = (): Case[] => [
+  ...grid({ N: [[1], [2, 9]], D: [...edges(4), 16, 36], V: [7], K: [1, 5] }),
+  { dims: { N: [40], D: 3, V: 131, K: 2 } },
+  { dims: { N: [2], D: 4, V: 3, K: 0 } },
+  { dims: { N: [300], D: 8, V: 1009, K: 14 } },
+];
+const bagBench = (): Case[] => [
+  { dims: { N: [128], D: 64, V: 256, K: 8 }, source: "prompts of 8 tokens, batch 128" },
+  { dims: { N: [512], D: 64, V: 20_000, K: 32 }, source: "texts of 32 words, batch 512" },
+];
+/** The same as entries of scatter_add. */
+const spread = (from: () => Case[]) => (): Case[] =>
+  from().map(({ dims: { K, ...dims }, ...c }) => ({
+    ...c,
+    dims: { ...dims, E: [...(dims.N as number[]), K as number] },
+  }));
 const bench = (): Case[] => [
   { dims: { N: [1024], D: 768, V: 50257 }, source: "GPT-2 token embedding, 1024 tokens" },
   { dims: { N: [4096], D: 64, V: 50257 }, source: "4096 tokens, 64 columns" },
@@ -234,9 +300,20 @@ export const gatherSuites: Suite[] = [
     skipFiniteDifferences: "an index outside gives NaN; test/gradients.test.ts",
   },
   {
+    kernel: embedding_bag,
+    cases: () => [
+      ...bags().map((c) => ({ ...c, params: { outside: "zero" } })),
+      ...bags().slice(-3),
+    ],
+    bench: bagBench,
+    tol,
+    fill: { index },
+    skipFiniteDifferences: "an index outside gives NaN; test/gradients.test.ts",
+  },
+  {
     kernel: scatter_add,
-    cases: withSize(cases),
-    bench: withSize(bench),
+    cases: withSize(() => [...cases(), ...spread(bags)()]),
+    bench: withSize(() => [...bench(), ...spread(bagBench)()]),
     tol,
     fill: { index },
   },

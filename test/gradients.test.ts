@@ -9,6 +9,7 @@ import {
   clip_by_norm,
   conv2d,
   conv2d_winograd,
+  embedding_bag,
   fft,
   gather,
   gather_last,
@@ -18,6 +19,7 @@ import {
   matmul,
   mean,
   rmsnorm,
+  scatter_add,
   sgd,
   silu,
   softmax,
@@ -136,6 +138,21 @@ describe.each(["ref", "wasm", "webgpu"] as const)("gradients on %s", (name) => {
     );
     await near(value as Tensor, [5, 6, 1, 2, 5, 6, 5, 6]);
     await near(grads.x, [2, 20, 0, 0, 13, 130]);
+  });
+
+  test("embedding_bag adds rows, and its gradient goes to each; so does the gradient's own", async () => {
+    const index = be.tensor([2, 3], [2, 0, 2, 1, 9, 1], "i32");
+    const bags = (t: { x: Tensor }) => embedding_bag(t.x, index, { outside: "zero" });
+    const x = be.tensor([3, 2], [1, 2, 3, 4, 5, 6]);
+    const { value, grads } = vjp(bags)({ x }, be.tensor([2, 2], [1, 10, 2, 20]));
+    await near(value as Tensor, [11, 14, 6, 8]);
+    await near(grads.x, [1, 10, 4, 40, 2, 20]);
+    const back = vjp((t: { d: Tensor }) => scatter_add(t.d, index, { size: 3 }))(
+      { d: be.tensor([2, 2], [1, 10, 2, 20]) },
+      x,
+    );
+    await near(back.value as Tensor, [1, 10, 4, 40, 2, 20]);
+    await near(back.grads.d, [11, 14, 6, 8]);
   });
 
   test("attention has the gradients of its definition", async () => {

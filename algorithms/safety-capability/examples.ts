@@ -15,8 +15,6 @@ export interface Examples {
 export interface Format {
   /** Integers of each field. */
   readonly fields: Readonly<Record<string, number>>;
-  /** Fields whose batches lie as (width, B) rather than (B, width). */
-  readonly columns?: readonly string[];
   /** Tokens of an answer. */
   readonly tokens: number;
 }
@@ -49,19 +47,18 @@ export type Batch = Readonly<Record<string, Int32Array | Float32Array>>;
 
 /** A batch out of one source or two: rows of `task`, then rows of `proxy`. */
 export function batchOf(
-  { fields, columns = [], tokens }: Format,
+  { fields, tokens }: Format,
   parts: readonly { readonly from: Examples; readonly rows: ArrayLike<number> }[],
 ): Batch {
   const B = parts.reduce((n, p) => n + p.rows.length, 0);
   const batch: Record<string, Int32Array | Float32Array> = {};
   for (const [name, width] of Object.entries(fields)) {
     const to = new Int32Array(B * width);
-    const [step, stride] = columns.includes(name) ? [B, 1] : [1, width];
-    let b = 0;
+    let at = 0;
     for (const { from, rows } of parts) {
       const data = from.fields[name];
-      for (let i = 0; i < rows.length; i++, b++)
-        for (let k = 0; k < width; k++) to[b * stride + k * step] = data[rows[i] * width + k];
+      for (let i = 0; i < rows.length; i++)
+        for (let k = 0; k < width; k++) to[at++] = data[rows[i] * width + k];
     }
     batch[name] = to;
   }

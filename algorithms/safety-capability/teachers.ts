@@ -1,5 +1,5 @@
 import { normalPair, threefry2x32 } from "../../core/threefry.ts";
-import { add, gather, matmul, relu, softmax_xent, sum_leading } from "../../kernels/index.ts";
+import { add, embedding_bag, matmul, relu, softmax_xent } from "../../kernels/index.ts";
 import type { Examples } from "./examples.ts";
 import { Stream } from "./random.ts";
 import type { Model } from "./tradeoff.ts";
@@ -111,12 +111,11 @@ export const network: Model = {
     w2: [HIDDEN, ANSWER * VOCABULARY],
     b2: [ANSWER * VOCABULARY],
   },
-  format: { fields: { prompt: PROMPT, answer: ANSWER }, columns: ["prompt"], tokens: ANSWER },
+  format: { fields: { prompt: PROMPT, answer: ANSWER }, tokens: ANSWER },
   losses: ({ w1, b1, w2, b2 }, { prompt, answer }) => {
-    const [, B] = prompt.shape;
-    // token v at place k is row 32 k + v
-    const rows = gather(w1, prompt).reshape([PROMPT, B * HIDDEN]);
-    const h = relu(add(sum_leading(rows).reshape([B, HIDDEN]), b1));
+    const [B] = prompt.shape;
+    // one-hot tokens times w1: token v at place k is row 32 k + v
+    const h = relu(add(embedding_bag(w1, prompt), b1));
     const logits = matmul(h, w2, { bias: b2 });
     return softmax_xent(logits.reshape([B * ANSWER, VOCABULARY]), answer.reshape([B * ANSWER]))
       .loss;

@@ -85,15 +85,12 @@ export const rowsOf = ({ strategy, batch }: Config): number =>
 
 /** What a captured step over `rows` examples is to be fed. */
 export function inputsOf(
-  { format: { fields, columns = [], tokens } }: Model,
+  { format: { fields, tokens } }: Model,
   rows: number,
 ): Record<string, { readonly shape: Shape; readonly dtype: Dtype }> {
   return {
     ...Object.fromEntries(
-      Object.entries(fields).map(([name, width]) => [
-        name,
-        { shape: columns.includes(name) ? [width, rows] : [rows, width], dtype: "i32" },
-      ]),
+      Object.entries(fields).map(([name, width]) => [name, { shape: [rows, width], dtype: "i32" }]),
     ),
     weights: { shape: [rows * tokens, 2], dtype: "f32" },
   };

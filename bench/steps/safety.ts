@@ -84,13 +84,11 @@ export const networkStep: Point = {
     const start = Object.fromEntries(
       Object.keys(network.params).map((name, i) => [name, content[i].map((u) => params.scale * u)]),
     );
-    const prompt = new Int32Array(ROWS * PROMPT);
-    prompts.forEach((u, i) => {
-      const [row, k] = [Math.floor(i / PROMPT), i % PROMPT];
-      prompt[k * ROWS + row] = k * VOCABULARY + token(u, networkCase.params.prompts);
-    });
     const data = {
-      prompt,
+      prompt: Int32Array.from(
+        prompts,
+        (u, i) => (i % PROMPT) * VOCABULARY + token(u, networkCase.params.prompts),
+      ),
       answer: Int32Array.from(answers, (u) => token(u, VOCABULARY)),
       weights: weightsOf(ANSWER, () => true),
     };
