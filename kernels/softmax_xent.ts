@@ -19,6 +19,7 @@ import {
   rowGrid,
   rowTiles,
   runGrid,
+  shortRows,
   sliceBytes,
   sliceGrid,
   threadRows,
@@ -103,6 +104,7 @@ export const softmax_xent = /* @__PURE__ */ defineKernel({
       ...threadRows(source),
       when: ({ C }, { reduction }) => C > 0 && C % 16 === 0 && reduction === "none",
     },
+    { ...shortRows(source), when: ({ C }, { reduction }) => C <= 1024 && reduction === "none" },
     { source, grid: rowGrid, when: (_d, { reduction }) => reduction === "none" },
   ],
   wasm: { tiles: ({ R }, { reduction }) => (reduction === "mean" ? 1 : Math.ceil(R / 8)) },
@@ -142,7 +144,7 @@ export const softmax_xent_bwd = /* @__PURE__ */ defineKernel({
   params: reduction(),
   ref: (a, d, p) => gradient(a.dlogits as Float64Array, a.logits as Float64Array, a, d, p),
   cost: ({ R, C }) => ({ flops: 14 * R * C, bytes: 4 * (2 * R * C + 3 * R) }),
-  webgpu: [threadRows(source), { source, grid: runGrid }],
+  webgpu: [threadRows(source), shortRows(source), { source, grid: runGrid }],
   wasm: rowTiles,
 });
 

@@ -108,17 +108,28 @@ fn softmax_xent_f32__mean_of_rows(@builtin(local_invocation_index) l: u32) {
   store_mean(s, l);
 }
 
+// By a thread alone.
+fn own_lse(row: u32) -> f32 {
+  let o = row * p.C;
+  var m = LOWEST;
+  for (var c = 0u; c < p.C; c++) { m = max_nan(m, logits[o + c]); }
+  var s = 0.0;
+  for (var c = 0u; c < p.C; c++) { s += exp_f(logits[o + c] - m); }
+  return online_lse(vec2f(m, s));
+}
+
+@compute @workgroup_size(64)
+fn softmax_xent_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row < p.R) { put_loss(row, own_lse(row)); }
+}
+
 // Few short rows, in one workgroup: a thread a row.
 @compute @workgroup_size(64)
 fn softmax_xent_f32__mean(@builtin(local_invocation_index) l: u32) {
   var sum = 0.0;
   for (var r = l; r < p.R; r += 64u) {
-    let o = r * p.C;
-    var m = LOWEST;
-    for (var c = 0u; c < p.C; c++) { m = max_nan(m, logits[o + c]); }
-    var s = 0.0;
-    for (var c = 0u; c < p.C; c++) { s += exp_f(logits[o + c] - m); }
-    let v = online_lse(vec2f(m, s));
+    let v = own_lse(r);
     lse[r] = v;
     sum += loss_of(r, v);
   }
@@ -161,7 +172,7 @@ fn put(k: vec4u, v: vec4f, beta: f32) {
   var old = vec4f();
   if (beta != 0.0) { old = beta * vec4f(dlogits[k.x], dlogits[k.y], dlogits[k.z], dlogits[k.w]); }
   let sum = select(v, old + v, beta != 0.0);
-  // Repeats of the first number have its value.
+  // Repeats of a number have its value.
   dlogits[k.x] = sum.x;
   dlogits[k.y] = sum.y;
   dlogits[k.z] = sum.z;
@@ -212,6 +223,22 @@ fn softmax_xent_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_work
     );
     if (pb.beta != 0.0) { v = pb.beta * dlogits_k[r * n + i] + v; }
     dlogits_k[r * n + i] = v;
+  }
+}
+
+// Short rows: a thread each, four columns at a time.
+@compute @workgroup_size(64)
+fn softmax_xent_bwd_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = linear_index(w, g, l);
+  if (r >= pb.R) { return; }
+  let label = labels_b[r];
+  let total = lse_b[r];
+  let d = or_nan(given(r, pb.R, pb.reduction), label, pb.C);
+  for (var c = 0u; c < pb.C; c += 4u) {
+    let four = min(c + vec4u(0u, 1u, 2u, 3u), vec4u(pb.C - 1u));
+    let k = r * pb.C + four;
+    let x = vec4f(logits_b[k.x], logits_b[k.y], logits_b[k.z], logits_b[k.w]);
+    put(k, gradient(x, total, four, label, d), pb.beta);
   }
 }
 

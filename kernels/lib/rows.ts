@@ -26,6 +26,18 @@ export const threadRows = (source: string): WebgpuVariant => ({
   grid: ({ R }) => linear(R),
 });
 
+/**
+ * A thread a row, where a workgroup would leave most of its threads idle, or has barriers on a CPU. One sum
+ * of a long row would lose digits.
+ */
+export const shortRows = (source: string): WebgpuVariant => ({
+  name: "short",
+  source,
+  when: ({ C }) => C <= 1024,
+  prefer: ({ R, C }, _p, c) => C <= 32 || (c.software && R >= 8),
+  grid: ({ R }) => linear(R),
+});
+
 // Long rows in slices of 4096 numbers: SLICE of the WGSL, whose 64 threads leave two numbers each.
 export const sliceGrid = ({ R, C }: Dims) => linear(R * Math.ceil(C / 4096), 1);
 /** Two numbers a thread of each slice, and two a row. */
