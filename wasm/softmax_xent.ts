@@ -1,6 +1,6 @@
 import { put, put4, take } from "./lib/accumulate";
 import { exp4 } from "./lib/math";
-import { ROWS, rowAt, rowLse } from "./lib/row";
+import { ROWS, rowAt, rowLse, rowsLse4 } from "./lib/row";
 
 // Cross-entropy of rows of logits against one label each, and its gradient from the saved lse.
 
@@ -12,12 +12,15 @@ export function softmax_xent_f32(
   const mean = reduction == 1;
   const end = mean ? R : min(hi * ROWS, R);
   let total: f64 = 0;
-  for (let r = lo * ROWS; r < end; r++) {
+  const start = lo * ROWS;
+  let r = start;
+  for (; r + 4 <= end; r += 4) v128.store(lse + ((<usize>r) << 2), rowsLse4(rowAt(logits, r, C), 1, C));
+  for (; r < end; r++) store<f32>(lse + ((<usize>r) << 2), rowLse(rowAt(logits, r, C), 1, C));
+  for (r = start; r < end; r++) {
     const px = rowAt(logits, r, C);
-    const l = rowLse(px, 1, C);
     const at = (<usize>r) << 2;
+    const l = load<f32>(lse + at);
     const label = load<u32>(labels + at);
-    store<f32>(lse + at, l);
     const own: f32 = label < C ? l - load<f32>(px + ((<usize>label) << 2)) : NaN;
     if (mean) total += <f64>own;
     else store<f32>(loss + at, own);

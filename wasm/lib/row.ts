@@ -140,11 +140,11 @@ export function rowExp(terms: usize, p: usize, m: f32, C: u32): f32 {
 /** Numbers whose maximum is found before their exponentials are: they stay in the first cache. */
 const LSE_BLOCK: u32 = 2048;
 
-/**
- * ln Σ e^(k p_i) over C, k > 0, in one pass over memory: -Inf if every p_i is, NaN if one is NaN or
- * +Inf.
- */
-export function rowLse(p: usize, k: f32, C: u32): f32 {
+/** Σ e^(k p_i − m) of the row that `rowTop` saw last. */
+let above: f32 = 0;
+
+/** m, the largest k p_i over C, in one pass over memory; leaves Σ e^(k p_i − m) in `above`. */
+function rowTop(p: usize, k: f32, C: u32): f32 {
   let m: f32 = -Infinity;
   let s: f32 = 0;
   for (let at: u32 = 0; at < C; at += LSE_BLOCK) {
@@ -152,12 +152,33 @@ export function rowLse(p: usize, k: f32, C: u32): f32 {
     const q = p + ((<usize>at) << 2);
     const b = k * rowMax(q, n);
     if (b > m) {
-      s *= f32x4.extract_lane(expBelow4(f32x4.splat(m - b)), 0);
+      if (at) s *= f32x4.extract_lane(expBelow4(f32x4.splat(m - b)), 0);
       m = b;
     }
     s += scaledExp(q, k, m == -Infinity ? 0 : m, n);
   }
-  return m + f32x4.extract_lane(log4(f32x4.splat(s)), 0);
+  above = s;
+  return m;
+}
+
+/** ln Σ e^(k p_i) over C, k > 0: -Inf if every p_i is, NaN if one is NaN or +Inf. */
+export function rowLse(p: usize, k: f32, C: u32): f32 {
+  const m = rowTop(p, k, C);
+  return m + f32x4.extract_lane(log4(f32x4.splat(above)), 0);
+}
+
+/** `rowLse` of four rows of C from p on, for the price of one logarithm. */
+export function rowsLse4(p: usize, k: f32, C: u32): v128 {
+  const row = (<usize>C) << 2;
+  let m = f32x4.splat(rowTop(p, k, C));
+  let s = f32x4.splat(above);
+  m = f32x4.replace_lane(m, 1, rowTop(p + row, k, C));
+  s = f32x4.replace_lane(s, 1, above);
+  m = f32x4.replace_lane(m, 2, rowTop(p + 2 * row, k, C));
+  s = f32x4.replace_lane(s, 2, above);
+  m = f32x4.replace_lane(m, 3, rowTop(p + 3 * row, k, C));
+  s = f32x4.replace_lane(s, 3, above);
+  return f32x4.add(m, log4(s));
 }
 
 /** Σ e^(k p_i − m) over C. */
