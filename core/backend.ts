@@ -79,7 +79,7 @@ export abstract class Backend {
   abstract supports(spec: Spec): boolean;
   abstract dispatch(call: Call): void;
   abstract plan(calls: readonly (Call | CopyCall)[]): Plan;
-  /** Compiles what these calls need, where there is something to compile. */
+  /** Makes ready what a plan of these calls needs: pipelines, threads. */
   async compile(_calls: readonly Call[]): Promise<void> {}
 
   /**

@@ -1,6 +1,6 @@
 import { isNode, nodeModule } from "./runtime.ts";
 import { callWith, type WasmFunction } from "./wasm-call.ts";
-import { ARGS, DONE, EPOCH, FUNCTION, JOB_BYTES, NARGS, READY } from "./wasm-job.ts";
+import { ARGS, DONE, EPOCH, FUNCTION, JOB_BYTES, movesOn, NARGS, READY } from "./wasm-job.ts";
 
 // A pool thread: instantiates the threaded build over the shared memory and runs the job that the
 // main thread leaves in its mailbox, each time the epoch there moves on.
@@ -20,22 +20,21 @@ function serve({ module, memory, names, mailbox }: WorkerStart): void {
   const word = new Int32Array(memory.buffer, mailbox, JOB_BYTES / 4);
   const values = new Float64Array(memory.buffer, mailbox + ARGS, (JOB_BYTES - ARGS) / 8);
   const args: number[][] = [];
-  let epoch = 0;
-  Atomics.store(word, READY, 1);
-  for (;;) {
-    // A short spin catches back-to-back jobs; then the thread sleeps.
-    for (let i = 0; i < 2000 && Atomics.load(word, EPOCH) === epoch; i++);
-    Atomics.wait(word, EPOCH, epoch);
+  // A function of its own: V8 optimises what is called often, and this loop is entered once.
+  const work = (epoch: number): number => {
+    if (!movesOn(word, EPOCH, epoch)) Atomics.wait(word, EPOCH, epoch);
     const now = Atomics.load(word, EPOCH);
-    if (now === epoch) continue;
-    epoch = now;
+    if (now === epoch) return epoch;
     const n = word[NARGS];
     args[n] ??= new Array<number>(n).fill(0);
     const a = args[n];
     for (let i = 0; i < n; i++) a[i] = values[i];
     callWith(functions[word[FUNCTION]], a);
-    Atomics.store(word, DONE, epoch);
-  }
+    Atomics.store(word, DONE, now);
+    return now;
+  };
+  Atomics.store(word, READY, 1);
+  for (let epoch = 0; ; ) epoch = work(epoch);
 }
 
 if (isNode) {

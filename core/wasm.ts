@@ -6,7 +6,7 @@ import { asset, isNode, nodeModule, readBytes } from "./runtime.ts";
 import { Scalar } from "./scalar.ts";
 import { hostArrays, type Tensor } from "./tensor.ts";
 import { callWith, type WasmFunction } from "./wasm-call.ts";
-import { ARGS, DONE, EPOCH, FUNCTION, JOB_BYTES, NARGS, READY } from "./wasm-job.ts";
+import { ARGS, DONE, EPOCH, FUNCTION, JOB_BYTES, movesOn, NARGS, READY } from "./wasm-job.ts";
 import type { WorkerStart } from "./wasm-worker.ts";
 
 export interface WasmOptions {
@@ -98,15 +98,14 @@ class Helper {
   }
 
   join(): void {
-    for (let i = 0; i < SPINS; i++) if (Atomics.load(this.word, DONE) === this.epoch) return;
+    const before = this.epoch - 1;
+    if (movesOn(this.word, DONE, before)) return;
     // On a busy machine the worker may need this very core: give it up in short naps.
-    while (Atomics.load(this.word, DONE) !== this.epoch)
-      if (mayWait) Atomics.wait(this.word, DONE, this.epoch - 1, 0.02);
+    while (Atomics.load(this.word, DONE) === before)
+      if (mayWait) Atomics.wait(this.word, DONE, before, 0.02);
   }
 }
 
-/** Looks at a worker's answer, a few tens of microseconds, before the caller starts to nap. */
-const SPINS = 20_000;
 /** The main thread of a page must not wait. */
 const mayWait = isNode || !("document" in globalThis);
 
@@ -318,6 +317,11 @@ export class WasmBackend extends Backend {
     }
     const c = this.#prepare(call, this.#scratch.p, bytes);
     if (c) this.#run(c);
+  }
+
+  /** A plan has parts for each thread only where the pool is up. */
+  override async compile(calls: readonly Call[]): Promise<void> {
+    if (calls.some((c) => this.#worth(c))) await this.startThreads();
   }
 
   plan(calls: readonly (Call | CopyCall)[]): Plan {

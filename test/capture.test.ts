@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Backend, CaptureError, capture, init } from "../core/index.ts";
 import { add, mul, scale } from "../kernels/index.ts";
 import { openBackend } from "./support/backends.ts";
@@ -118,4 +118,14 @@ test("on wasm a replayed step allocates nothing", async () => {
   expect(perRun).toBeLessThan(8);
   s.dispose();
   be.dispose();
+});
+
+test("a step captured before anything ran on a pool of threads runs on them", async () => {
+  using be = await openBackend("wasm", { wasm: { threads: 2 } });
+  const a = be.tensor([512, 512], new Float32Array(512 * 512).fill(1));
+  const step = await capture(be, () => add(a, a));
+  const woken = vi.spyOn(Atomics, "notify");
+  step.run();
+  expect(woken).toHaveBeenCalledTimes(1);
+  woken.mockRestore();
 });
