@@ -153,6 +153,9 @@ describe.each(["ref", "wasm", "webgpu"] as const)("gradients on %s", (name) => {
     );
     await near(back.value as Tensor, [1, 10, 4, 40, 2, 20]);
     await near(back.grads.d, [11, 14, 6, 8]);
+    expect(() => scatter_add(x, index, { size: 3 })).toThrow(
+      "[scatter_add] index: expected (3) or (3,K), got (2,3)",
+    );
   });
 
   test("attention has the gradients of its definition", async () => {
