@@ -14,15 +14,13 @@ export const NARGS = 4;
 export const ARGS = 24;
 export const JOB_BYTES = 24 + 8 * 37;
 
-/** Milliseconds that a thread looks for the other's word before it sleeps. */
-const PATIENCE = 0.2;
-
 /**
- * Whether word i moves on from `value` soon: what a thread waits for within a step takes less time than
- * waking it does. By the clock, for a number of looks takes ten times as long in the interpreter as compiled.
+ * Whether word i moves on from `value` within so many milliseconds: what a thread waits for within a step
+ * takes less time than waking it does. By the clock, for a number of looks takes ten times as long in the
+ * interpreter as compiled.
  */
-export function movesOn(word: Int32Array, i: number, value: number): boolean {
-  for (let until = 0; ; until ||= performance.now() + PATIENCE) {
+export function movesOn(word: Int32Array, i: number, value: number, patience: number): boolean {
+  for (let until = 0; ; until ||= performance.now() + patience) {
     for (let k = 0; k < 200; k++) if (Atomics.load(word, i) !== value) return true;
     if (until && performance.now() > until) return false;
   }

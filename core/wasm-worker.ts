@@ -14,6 +14,9 @@ export interface WorkerStart {
   readonly mailbox: number;
 }
 
+/** Between two parallel kernels of a step stand small ones that the main thread does alone. */
+const PATIENCE = 0.05;
+
 function serve({ module, memory, names, mailbox }: WorkerStart): void {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const functions = names.map((n) => exports[n] as WasmFunction);
@@ -22,7 +25,7 @@ function serve({ module, memory, names, mailbox }: WorkerStart): void {
   const args: number[][] = [];
   // A function of its own: V8 optimises what is called often, and this loop is entered once.
   const work = (epoch: number): number => {
-    if (!movesOn(word, EPOCH, epoch)) Atomics.wait(word, EPOCH, epoch);
+    if (!movesOn(word, EPOCH, epoch, PATIENCE)) Atomics.wait(word, EPOCH, epoch);
     const now = Atomics.load(word, EPOCH);
     if (now === epoch) return epoch;
     const n = word[NARGS];
@@ -31,6 +34,7 @@ function serve({ module, memory, names, mailbox }: WorkerStart): void {
     for (let i = 0; i < n; i++) a[i] = values[i];
     callWith(functions[word[FUNCTION]], a);
     Atomics.store(word, DONE, now);
+    Atomics.notify(word, DONE);
     return now;
   };
   Atomics.store(word, READY, 1);

@@ -99,13 +99,14 @@ class Helper {
 
   join(): void {
     const before = this.epoch - 1;
-    if (movesOn(this.word, DONE, before)) return;
-    // On a busy machine the worker may need this very core: give it up in short naps.
-    while (Atomics.load(this.word, DONE) === before)
-      if (mayWait) Atomics.wait(this.word, DONE, before, 0.02);
+    // On a busy machine the worker may need this very core: it is given up soon.
+    while (!movesOn(this.word, DONE, before, PATIENCE))
+      if (mayWait) Atomics.wait(this.word, DONE, before);
   }
 }
 
+/** Milliseconds: parts of a kernel end at nearly the same time. */
+const PATIENCE = 0.02;
 /** The main thread of a page must not wait. */
 const mayWait = isNode || !("document" in globalThis);
 
