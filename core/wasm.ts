@@ -22,7 +22,7 @@ export interface WasmOptions {
 const HEAP_BASE = 65536;
 const PAGE = 65536;
 /** Calls that move less than this many bytes plus FLOPs stay on the calling thread. */
-const PARALLEL_WORK = 1 << 18;
+const PARALLEL_WORK = 1 << 17;
 
 /** (func (result v128) … i8x16.relaxed_swizzle): valid only where relaxed SIMD is. */
 // biome-ignore format: a binary
