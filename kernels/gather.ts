@@ -108,7 +108,7 @@ const sumRows: WebgpuPass[] = [
  * `size` = V. Rows that no index names are 0. Entries with an index outside 0 … V−1 are left out. Terms are
  * added in the order of the entries on every backend, so that the result does not depend on the number of
  * threads.
- * @throws ShapeError when index has neither the leading axes of x nor those and one more
+ * @throws ShapeError when index has neither the leading axes of x, nor those and one more, nor both as one axis
  */
 export const scatter_add = /* @__PURE__ */ defineKernel({
   name: "scatter_add",
