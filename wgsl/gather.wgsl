@@ -12,13 +12,18 @@ fn put(i: u32, v: f32, beta: f32) {
   if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
+// Of an index outside: NaN or 0.
+fn other(outside: u32) -> f32 {
+  return bitcast<f32>(select(0u, 0x7fc00000u + (outside & 0u), outside == 0u));
+}
+
 @compute @workgroup_size(64)
 fn gather_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = linear_index(w, g, l);
   if (i >= pg.N * pg.D) { return; }
   let v = index[i / pg.D];
   if (v < 0 || u32(v) >= pg.V) {
-    put(i, bitcast<f32>(select(0u, 0x7fc00000u + (pg.N & 0u), pg.outside == 0u)), pg.beta);
+    put(i, other(pg.outside), pg.beta);
     return;
   }
   put(i, x[u32(v) * pg.D + i % pg.D], pg.beta);
@@ -28,6 +33,10 @@ fn gather_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u
 @group(0) @binding(0) var<storage, read_write> y4: array<vec4f>;
 @group(0) @binding(1) var<storage, read> x4: array<vec4f>;
 
+fn put4(i: u32, v: vec4f, beta: f32) {
+  if (beta != 0.0) { y4[i] = beta * y4[i] + v; } else { y4[i] = v; }
+}
+
 @compute @workgroup_size(64)
 fn gather_f32__vec4(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = linear_index(w, g, l);
@@ -35,10 +44,9 @@ fn gather_f32__vec4(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g:
   if (i >= pg.N * D) { return; }
   let n = i / D;
   let v = index[n];
-  var row = vec4f(bitcast<f32>(select(0u, 0x7fc00000u + (pg.N & 0u), pg.outside == 0u)));
+  var row = vec4f(other(pg.outside));
   if (v >= 0 && u32(v) < pg.V) { row = x4[u32(v) * D + i - n * D]; }
-  if (pg.beta != 0.0) { row = pg.beta * y4[i] + row; }
-  y4[i] = row;
+  put4(i, row, pg.beta);
 }
 
 // Sums of rows: bags of K entries.
@@ -51,11 +59,11 @@ fn embedding_bag_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   if (i >= pb.N * pb.D) { return; }
   let n = i / pb.D;
   let c = i - n * pb.D;
-  let other = bitcast<f32>(select(0u, 0x7fc00000u + (pb.N & 0u), pb.outside == 0u));
+  let absent = other(pb.outside);
   var s = 0.0;
   for (var k = n * pb.K; k < (n + 1u) * pb.K; k++) {
     let v = index[k];
-    if (v >= 0 && u32(v) < pb.V) { s += x[u32(v) * pb.D + c]; } else { s += other; }
+    if (v >= 0 && u32(v) < pb.V) { s += x[u32(v) * pb.D + c]; } else { s += absent; }
   }
   put(i, s, pb.beta);
 }
@@ -67,14 +75,13 @@ fn embedding_bag_f32__vec4(@builtin(workgroup_id) w: vec3u, @builtin(num_workgro
   if (i >= pb.N * D) { return; }
   let n = i / D;
   let c = i - n * D;
-  let other = vec4f(bitcast<f32>(select(0u, 0x7fc00000u + (pb.N & 0u), pb.outside == 0u)));
+  let absent = vec4f(other(pb.outside));
   var s = vec4f();
   for (var k = n * pb.K; k < (n + 1u) * pb.K; k++) {
     let v = index[k];
-    if (v >= 0 && u32(v) < pb.V) { s += x4[u32(v) * D + c]; } else { s += other; }
+    if (v >= 0 && u32(v) < pb.V) { s += x4[u32(v) * D + c]; } else { s += absent; }
   }
-  if (pb.beta != 0.0) { s = pb.beta * y4[i] + s; }
-  y4[i] = s;
+  put4(i, s, pb.beta);
 }
 
 struct PGL { R: u32, K: u32, C: u32, outside: u32, beta: f32 }
@@ -86,7 +93,7 @@ fn gather_last_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: 
   if (i >= pgl.R * pgl.K) { return; }
   let c = index[i];
   if (c < 0 || u32(c) >= pgl.C) {
-    put(i, bitcast<f32>(select(0u, 0x7fc00000u + (pgl.K & 0u), pgl.outside == 0u)), pgl.beta);
+    put(i, other(pgl.outside), pgl.beta);
     return;
   }
   put(i, x[i / pgl.K * pgl.C + u32(c)], pgl.beta);
@@ -104,8 +111,8 @@ const LAST = 0u;
 fn rows_of() -> u32 { return select(1u, ps.V, LAST == 1u); }
 fn places() -> u32 { return select(ps.V, ps.D, LAST == 1u); }
 fn columns() -> u32 { return select(ps.D, 1u, LAST == 1u); }
-// Entries that add one row of x.
-fn each_row() -> u32 { return select(ps.E / max(ps.N, 1u), 1u, LAST == 1u); }
+// Entries that add one row of x; of scatter_add_last K / K.
+fn each_row() -> u32 { return ps.E / max(ps.N, 1u); }
 
 fn item(side: u32, at: u32) -> u32 {
   return scratch[2u + side * rows_of() * ps.E + at];

@@ -122,10 +122,13 @@ export const network: Model = {
   },
 };
 
-/** Prompts as rows of w1. */
+/** Tokens of prompts as rows of w1. */
+export const rowsOfPrompts = (tokens: Int32Array): Int32Array =>
+  tokens.map((v, i) => (i % PROMPT) * VOCABULARY + v);
+
 export const forNetwork = (e: Examples): Examples => ({
   ...e,
-  fields: { ...e.fields, prompt: e.fields.prompt.map((v, i) => (i % PROMPT) * VOCABULARY + v) },
+  fields: { ...e.fields, prompt: rowsOfPrompts(e.fields.prompt) },
 });
 
 /** Weights of standard deviation √(2/256) and √(1/64), biases 0. */

@@ -8,6 +8,7 @@ import {
   HIDDEN,
   network,
   PROMPT,
+  rowsOfPrompts,
   VOCABULARY,
 } from "../../algorithms/safety-capability/teachers.ts";
 import {
@@ -85,10 +86,7 @@ export const networkStep: Point = {
       Object.keys(network.params).map((name, i) => [name, content[i].map((u) => params.scale * u)]),
     );
     const data = {
-      prompt: Int32Array.from(
-        prompts,
-        (u, i) => (i % PROMPT) * VOCABULARY + token(u, networkCase.params.prompts),
-      ),
+      prompt: rowsOfPrompts(Int32Array.from(prompts, (u) => token(u, networkCase.params.prompts))),
       answer: Int32Array.from(answers, (u) => token(u, VOCABULARY)),
       weights: weightsOf(ANSWER, () => true),
     };
