@@ -12,7 +12,6 @@ import {
   type Params,
   type RefArrays,
   type Suite,
-  type WebgpuVariant,
 } from "../core/contract.ts";
 import source from "../wgsl/softmax_xent.wgsl";
 import {
@@ -31,12 +30,6 @@ const reduction = () => ({ reduction: choice("none", "mean") });
 const perLoss = (p: Params): string => (p.reduction === "mean" ? "" : "R");
 /** A mean ties all rows together. */
 const cutRows = (_d: Dims, p: Params): string[] => (p.reduction === "mean" ? [] : ["R"]);
-
-/** A variant that knows no mean. */
-const lossOfEach = (v: WebgpuVariant): WebgpuVariant => ({
-  ...v,
-  when: (d, p) => p.reduction === "none" && (v.when?.(d, p) ?? true),
-});
 
 /**
  * loss (R) = lse − logits[label] and lse (R) = ln Σ_c e^logits, in nats, from logits (R,C) and labels
@@ -98,16 +91,21 @@ export const softmax_xent = /* @__PURE__ */ defineKernel({
       further: [{ entry: "softmax_xent_f32__mean_of_rows", grid: () => [1] }],
       when: (_d, { reduction }) => reduction === "mean",
     },
-    lossOfEach({
+    {
       name: "split",
       source,
-      when: ({ C }) => C > 0,
+      when: ({ C }, { reduction }) => C > 0 && reduction === "none",
       prefer: fewLongRows,
       grid: sliceGrid,
       scratch: sliceBytes,
       further: [{ entry: "softmax_xent_split_total", grid: rowGrid }],
-    }),
-    ...[threadRows(source), shortRows(source), { source, grid: rowGrid }].map(lossOfEach),
+    },
+    {
+      ...threadRows(source),
+      when: ({ C }, { reduction }) => C > 0 && C % 16 === 0 && reduction === "none",
+    },
+    { ...shortRows(source), when: ({ C }, { reduction }) => C <= 1024 && reduction === "none" },
+    { source, grid: rowGrid, when: (_d, { reduction }) => reduction === "none" },
   ],
   wasm: { tiles: ({ R }, { reduction }) => (reduction === "mean" ? 1 : Math.ceil(R / 8)) },
 });
