@@ -7,7 +7,7 @@ import { Failures, typedError } from "./webgpu-failures.ts";
 import { type Event, Journal, nameAll } from "./webgpu-journal.ts";
 import { type GpuMemory, MemoryPool, memoryOf, SLOT, sizeClass } from "./webgpu-memory.ts";
 import { type Pipeline, Pipelines } from "./webgpu-pipelines.ts";
-import { type Capabilities, chooseVariant } from "./webgpu-variant.ts";
+import { type Capabilities, chooseVariant, narrowed } from "./webgpu-variant.ts";
 
 /** What belongs to one device, and ends with it. */
 export class GpuContext {
@@ -60,9 +60,16 @@ export class GpuContext {
     }
   }
 
-  variant({ spec, dims, params, scalars }: Call): WebgpuVariant {
-    const forced = this.#forced.get(spec);
-    if (forced) return forced;
+  variant(call: Call): WebgpuVariant {
+    const { spec, scalars, tensors } = call;
+    const names = scalarNames(spec);
+    return narrowed(this.#forced.get(spec) ?? this.#choose(call), {
+      adds: scalars.some(({ value }, i) => names[i].output !== undefined && value !== 0),
+      present: spec.args.some((a, i) => a.role === "opt" && tensors[i] !== undefined),
+    });
+  }
+
+  #choose({ spec, dims, params, scalars }: Call): WebgpuVariant {
     let fixed = params;
     if (spec.webgpu?.[1] && scalars.some((s) => s.value instanceof Scalar)) {
       // A recording keeps its variant while its scalars move: none may rest on their value.

@@ -26,7 +26,13 @@ import { requestDevice, type WebgpuOptions } from "./webgpu-device.ts";
 import type { Event } from "./webgpu-journal.ts";
 import { GpuMemory, memoryOf, SLOT, sizeClass, Usage } from "./webgpu-memory.ts";
 import { type BuiltPlan, buildPlan } from "./webgpu-plan.ts";
-import { type Capabilities, chooseVariant, isWritten, passesOf } from "./webgpu-variant.ts";
+import {
+  type Capabilities,
+  chooseVariant,
+  isWritten,
+  narrowed,
+  passesOf,
+} from "./webgpu-variant.ts";
 
 export type { WebgpuLimits, WebgpuOptions } from "./webgpu-device.ts";
 
@@ -273,10 +279,9 @@ export class WebgpuBackend extends Backend {
     await Promise.all(
       kernels.map(({ kernel: { spec }, shapes, params: given = {} }) => {
         const { dims, params } = bindShapes(spec, shapes, given);
-        return this.#ctx.pipelines.prepare(
-          spec,
-          chooseVariant(spec, this.#ctx.capabilities, dims, params),
-        );
+        const variant = chooseVariant(spec, this.#ctx.capabilities, dims, params);
+        const present = spec.args.some((a) => a.role === "opt" && shapes[a.name]);
+        return this.#ctx.pipelines.prepare(spec, narrowed(variant, { adds: false, present }));
       }),
     );
   }

@@ -376,6 +376,23 @@ test("passes run in order over their scratch, with the constants of their varian
   expect(step.dispatches).toBe(4);
 });
 
+test("a text serves a beta that moves, between 0 and others", async () => {
+  using be = await openWebgpu();
+  const x = be.tensor([3], [1, 2, 3]);
+  const y = be.tensor([3], [10, 20, 30]);
+  using step = await capture(
+    be,
+    ({ scalar }) => scale.into({ y }, { x }, { by: 2, beta: scalar.beta }),
+    { scalars: { beta: 0.5 } },
+  );
+  step.run({}, { beta: 0.5 });
+  expect([...(await y.read())]).toEqual([7, 14, 21]);
+  step.run({}, { beta: 0 });
+  expect([...(await y.read())]).toEqual([2, 4, 6]);
+  step.run({}, { beta: 1 });
+  expect([...(await y.read())]).toEqual([4, 8, 12]);
+});
+
 describe("a ring of metrics", () => {
   test.each(["webgpu", "wasm"] as const)("%s: in order, without waiting", async (name) => {
     using be = await openBackend(name);

@@ -2,6 +2,7 @@
 //! use math
 //! use attention
 //! use tile
+//! use optional
 // Gradients of attention: P is computed again from lse.
 
 struct PR { B: u32, H: u32, S: u32, E: u32, D: u32, present: u32 }
@@ -71,7 +72,7 @@ fn backward_q(row0: u32, n: u32, l: u32) {
     keys = vec2u(min(keys.x, seen[r].x), max(keys.y, seen[r].y));
     for (var d = l; d < pb.D; d += 64u) {
       let at = (row0 + r) * pb.D + d;
-      if (pb.beta_dq != 0.0) { dq[at] *= pb.beta_dq; } else { dq[at] = 0.0; }
+      if (adds(pb.beta_dq)) { dq[at] *= pb.beta_dq; } else { dq[at] = 0.0; }
     }
   }
   for (var j0 = keys.x; j0 < keys.y; j0 += 64u) {
@@ -119,8 +120,8 @@ fn backward_kv(key0: u32, n: u32, l: u32) {
   for (var r = 0u; r < n; r++) {
     for (var d = l; d < pb.D; d += 64u) {
       let at = (key0 + r) * pb.D + d;
-      if (pb.beta_dk != 0.0) { dk[at] *= pb.beta_dk; } else { dk[at] = 0.0; }
-      if (pb.beta_dv != 0.0) { dv[at] *= pb.beta_dv; } else { dv[at] = 0.0; }
+      if (adds(pb.beta_dk)) { dk[at] *= pb.beta_dk; } else { dk[at] = 0.0; }
+      if (adds(pb.beta_dv)) { dv[at] *= pb.beta_dv; } else { dv[at] = 0.0; }
     }
   }
   for (var h = 0u; h < share; h++) {
@@ -227,7 +228,7 @@ fn attention_bwd_bias_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgrou
       sum += e * (dp - rows_d[row * pd.E + pd.D + 1u]);
     }
   }
-  if (pd.beta != 0.0) { sum += pd.beta * dbias[at]; }
+  if (adds(pd.beta)) { sum += pd.beta * dbias[at]; }
   dbias[at] = sum;
 }
 
@@ -360,7 +361,7 @@ fn attention_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgro
   let begin = min(min(lo.x, lo.y), min(lo.z, lo.w));
   let past = max(max(hi.x, hi.y), max(hi.z, hi.w));
   for (var d = row0 * cols; d < end * cols; d++) {
-    if (pb.beta_dq != 0.0) { dq4[d] *= pb.beta_dq; } else { dq4[d] = vec4f(); }
+    if (adds(pb.beta_dq)) { dq4[d] *= pb.beta_dq; } else { dq4[d] = vec4f(); }
   }
   for (var j = begin; j < past; j += 16u) {
     let j0 = (vec4u(first) + min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(past - 1u))) * cols;
@@ -470,8 +471,8 @@ fn attention_bwd_kv_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_work
   let keys_b = min(vec4u(key0) + vec4u(4u, 5u, 6u, 7u), vec4u(key0 + n - 1u));
   let kb = (vec4u(first) + keys_b) * cols;
   for (var d = (first + key0) * cols; d < (first + key0 + n) * cols; d++) {
-    if (pb.beta_dk != 0.0) { dk4[d] *= pb.beta_dk; } else { dk4[d] = vec4f(); }
-    if (pb.beta_dv != 0.0) { dv4[d] *= pb.beta_dv; } else { dv4[d] = vec4f(); }
+    if (adds(pb.beta_dk)) { dk4[d] *= pb.beta_dk; } else { dk4[d] = vec4f(); }
+    if (adds(pb.beta_dv)) { dv4[d] *= pb.beta_dv; } else { dv4[d] = vec4f(); }
   }
   let wide = (seers.y - seers.x + 15u) / 16u;
   for (var step = 0u; step < share * wide; step++) {
@@ -698,7 +699,7 @@ fn attention_bwd_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_workgr
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
       if (8u * chunk + x < cols) {
         let at = (row0 + 4u * y + r) * cols + 8u * chunk + x;
-        if (pb.beta_dq != 0.0) { dq4[at] = pb.beta_dq * dq4[at] + a[chunk][r]; } else { dq4[at] = a[chunk][r]; }
+        if (adds(pb.beta_dq)) { dq4[at] = pb.beta_dq * dq4[at] + a[chunk][r]; } else { dq4[at] = a[chunk][r]; }
       }
     }
   }
@@ -785,8 +786,8 @@ fn attention_bwd_kv_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_wor
     for (var chunk = 0u; chunk < CHUNKS; chunk++) {
       if (8u * chunk + x < cols) {
         let at = (first + 4u * y + r) * cols + 8u * chunk + x;
-        if (pb.beta_dk != 0.0) { dk4[at] = pb.beta_dk * dk4[at] + ak[chunk][r]; } else { dk4[at] = ak[chunk][r]; }
-        if (pb.beta_dv != 0.0) { dv4[at] = pb.beta_dv * dv4[at] + av[chunk][r]; } else { dv4[at] = av[chunk][r]; }
+        if (adds(pb.beta_dk)) { dk4[at] = pb.beta_dk * dk4[at] + ak[chunk][r]; } else { dk4[at] = ak[chunk][r]; }
+        if (adds(pb.beta_dv)) { dv4[at] = pb.beta_dv * dv4[at] + av[chunk][r]; } else { dv4[at] = av[chunk][r]; }
       }
     }
   }
@@ -851,7 +852,7 @@ fn attention_bwd_bias_f32__tiles(@builtin(workgroup_id) w: vec3u, @builtin(num_w
   for (var r = 0u; r < 4u && i0 + r < pd.S; r++) {
     for (var n = 0u; n < 4u && j0 + n < pd.T; n++) {
       let to = at[r] + j0 + n;
-      if (pd.beta != 0.0) { dbias[to] = pd.beta * dbias[to] + sum[n][r]; } else { dbias[to] = sum[n][r]; }
+      if (adds(pd.beta)) { dbias[to] = pd.beta * dbias[to] + sum[n][r]; } else { dbias[to] = sum[n][r]; }
     }
   }
 }

@@ -1,6 +1,7 @@
 //! use index
 //! use math
 //! use row
+//! use optional
 // Batch normalisation: a workgroup of 64 a channel, whose elements are B runs of S.
 struct P { B: u32, C: u32, S: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;        // (B,C,S)
@@ -53,7 +54,7 @@ fn batchnorm_inference_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgro
   if (i >= pi.B * pi.C * pi.S) { return; }
   let c = i / pi.S % pi.C;
   let v = (x_i[i] - mean_i[c]) * (weight_i[c] / sqrt(variance_i[c] + pi.eps)) + bias_i[c];
-  if (pi.beta != 0.0) { y[i] = pi.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(pi.beta)) { y[i] = pi.beta * y[i] + v; } else { y[i] = v; }
 }
 
 struct PB { B: u32, C: u32, S: u32, eps: f32, inference: u32, beta_dx: f32, beta_dweight: f32, beta_dbias: f32 }
@@ -87,8 +88,8 @@ fn batchnorm_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   if (l == 0u) {
     var dw = t;
     var db = s;
-    if (pb.beta_dweight != 0.0) { dw += pb.beta_dweight * dweight[c]; }
-    if (pb.beta_dbias != 0.0) { db += pb.beta_dbias * dbias[c]; }
+    if (adds(pb.beta_dweight)) { dw += pb.beta_dweight * dweight[c]; }
+    if (adds(pb.beta_dbias)) { db += pb.beta_dbias * dbias[c]; }
     dweight[c] = dw;
     dbias[c] = db;
   }
@@ -96,6 +97,6 @@ fn batchnorm_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   for (var i = l; i < n; i += 64u) {
     let at = of_channel(i, c, pb.C, pb.S);
     let v = weight_b[c] * k * (dy[at] - batch * (s / f32(n) + (x_b[at] - m) * k * (t / f32(n))));
-    if (pb.beta_dx != 0.0) { dx[at] = pb.beta_dx * dx[at] + v; } else { dx[at] = v; }
+    if (adds(pb.beta_dx)) { dx[at] = pb.beta_dx * dx[at] + v; } else { dx[at] = v; }
   }
 }

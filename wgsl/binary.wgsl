@@ -1,4 +1,5 @@
 //! use index
+//! use optional
 // y[i] = a[i mod A] op b[i mod B]: broadcasting over leading axes is a modulo of the flat index.
 struct P { N: u32, A: u32, B: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (N)
@@ -7,7 +8,7 @@ struct P { N: u32, A: u32, B: u32, beta: f32 }
 @group(0) @binding(3) var<uniform> p: P;
 
 fn put(i: u32, v: f32) {
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }
 
 @compute @workgroup_size(64)

@@ -2,6 +2,7 @@
 //! use activation
 //! use line
 //! use outer
+//! use optional
 // Convolutions. First a thread an element of the result: a loop over the channels and taps that it meets.
 // Coordinates are signed; below 0 they turn into large u32, so one comparison sees both ends.
 
@@ -40,9 +41,9 @@ fn conv2d_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) grid: 
     }
     plane += p.H;
   }
-  if (p.present != 0u) { sum += bias[o]; }
+  if (has(p.present)) { sum += bias[o]; }
   let v = activate(p.act, sum);
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }
 
 struct PT {
@@ -81,9 +82,9 @@ fn conv_transpose2d_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgrou
       }
     }
   }
-  if (pt.present != 0u) { sum += bias[c]; }
+  if (has(pt.present)) { sum += bias[c]; }
   let v = activate(pt.act, sum);
-  if (pt.beta != 0.0) { y[i] = pt.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(pt.beta)) { y[i] = pt.beta * y[i] + v; } else { y[i] = v; }
 }
 
 struct PW {
@@ -117,7 +118,7 @@ fn conv2d_bwd_w_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) 
       at += pw.Q;
     }
   }
-  if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+  if (adds(pw.beta)) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
 }
 
 // ---- conv2d and its transpose by blocks of channels and pixels ------------------------------
@@ -193,7 +194,7 @@ fn conv_transpose2d_pack_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_wor
 // Written out, for a driver on a CPU takes long over indices and loops, and goes through both sides of an if.
 fn put(t: Task, i: u32, writes: bool, v: f32) {
   if (!writes) { return; }
-  if (t.beta != 0.0) { y[i] = t.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(t.beta)) { y[i] = t.beta * y[i] + v; } else { y[i] = v; }
 }
 // Four pixels, at places in a plane of y, of one channel.
 fn put_channel(t: Task, plane: u32, at: vec4u, writes: vec4<bool>, v: vec4f) {
@@ -213,7 +214,7 @@ fn put_channels(t: Task, part: u32, m: u32, at: vec4u, writes: vec4<bool>, v: ma
 }
 // The bias of four channels, from which their sums start.
 fn biases(t: Task, group: u32, m: u32) -> mat4x4f {
-  if (t.present == 0u) { return mat4x4f(); }
+  if (!has(t.present)) { return mat4x4f(); }
   let i = group * t.channels + m;
   return mat4x4f(vec4f(bias[i]), vec4f(bias[i + 1u]), vec4f(bias[i + 2u]), vec4f(bias[i + 3u]));
 }
@@ -509,7 +510,7 @@ fn conv2d_bwd_w_sum_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgrou
   if (i >= n) { return; }
   var sum = 0.0;
   for (var c = 0u; c < chunks(); c++) { sum += partial[c * n + i]; }
-  if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+  if (adds(pw.beta)) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
 }
 
 // A unit of one chunk: weights from (o, n) on, n counting (channel, tap), of a group; rows [first, past).

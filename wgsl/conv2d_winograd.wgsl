@@ -1,6 +1,7 @@
 //! use index
 //! use activation
 //! use outer
+//! use optional
 // 3×3 convolution by minimal filtering F(m×m, 3×3), m = 2 or 4. First a thread a tile of m×m pixels of one
 // output channel. N = m + 2 points an axis; arrays are of the larger m, rows of 6. Zeros are written out:
 // in a loop a var without a value kept its old one on a software adapter.
@@ -84,7 +85,7 @@ fn conv2d_winograd_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroup
     for (var j = 0u; j < m && left + j < p.Q; j++) {
       let at = ((b * p.O + o) * p.P + top + i) * p.Q + left + j;
       let v = activate(p.act, r[j] + add);
-      if (p.beta != 0.0) { y[at] = p.beta * y[at] + v; } else { y[at] = v; }
+      if (adds(p.beta)) { y[at] = p.beta * y[at] + v; } else { y[at] = v; }
     }
   }
 }
@@ -117,7 +118,7 @@ fn winograd_filter_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroup
     let r = kernel_transform(m, vec3f(columns[3u * i], columns[3u * i + 1u], columns[3u * i + 2u]));
     for (var j = 0u; j < n; j++) {
       let at = (i * n + j) * pf.O * pf.C + t;
-      if (pf.beta != 0.0) { u_f[at] = pf.beta * u_f[at] + r[j]; } else { u_f[at] = r[j]; }
+      if (adds(pf.beta)) { u_f[at] = pf.beta * u_f[at] + r[j]; } else { u_f[at] = r[j]; }
     }
   }
 }
@@ -329,7 +330,7 @@ fn put_pixels(at: Tile, row: u32, count: u32, v: vec4f) {
   if (past > 3u) { put_pixel(to + 3u, v.w); }
 }
 fn put_pixel(i: u32, v: f32) {
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }
 
 fn points_row4(s: Tiling, at: Tile, i: u32) -> vec4f {

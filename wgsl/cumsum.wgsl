@@ -1,4 +1,5 @@
 //! use index
+//! use optional
 // Running sums of rows: a thread a row, a workgroup a row, or a thread a BLOCK, in three passes: the sum of
 // each block, what comes before each, and the sums within.
 struct P { R: u32, C: u32, exclusive: u32, reverse: u32, beta: f32 }
@@ -14,7 +15,7 @@ fn place(row: u32, k: u32) -> u32 {
   return row * p.C + select(k, p.C - 1u - k, p.reverse == 1u);
 }
 fn put(i: u32, v: f32) {
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }
 fn run(row: u32, first: u32, past: u32, before: f32) {
   var s = before;

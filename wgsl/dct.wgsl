@@ -1,5 +1,6 @@
 //! use index
 //! use math
+//! use optional
 // Cosine transform of rows: a table of cosines, then a thread an element of y.
 struct P { R: u32, N: u32, kind: u32, ortho: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (R,N)
@@ -36,5 +37,5 @@ fn dct_rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, 
     if (turn >= 4u * p.N) { turn -= 4u * p.N; }
   }
   if (p.kind == 0u) { s *= factor(k); }
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + s; } else { y[i] = s; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + s; } else { y[i] = s; }
 }

@@ -1,5 +1,6 @@
 //! use index
 //! use line
+//! use optional
 // Depthwise convolutions. First a thread an element of the result. Coordinates below 0 turn into large u32,
 // so one comparison sees both ends.
 
@@ -23,7 +24,7 @@ fn depthwise_conv2d_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgrou
   let plane = i / (p.P * p.Q);
   let c = plane % p.C;
   var sum = 0.0;
-  if (p.present != 0u) { sum = bias[c]; }
+  if (has(p.present)) { sum = bias[c]; }
   for (var r = 0u; r < p.R; r++) {
     let hh = h0 + r * p.dilation;
     if (hh >= p.H) { continue; }
@@ -32,7 +33,7 @@ fn depthwise_conv2d_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgrou
       if (ww < p.W) { sum += x[(plane * p.H + hh) * p.W + ww] * w[(c * p.R + r) * p.S + s]; }
     }
   }
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + sum; } else { y[i] = sum; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + sum; } else { y[i] = sum; }
 }
 
 struct PT {
@@ -61,7 +62,7 @@ fn depthwise_conv_transpose2d_f32(@builtin(workgroup_id) wid: vec3u, @builtin(nu
       sum += x[(plane * pt.P + ph) * pt.Q + pw] * w[(c * pt.R + r) * pt.S + s];
     }
   }
-  if (pt.beta != 0.0) { y[i] = pt.beta * y[i] + sum; } else { y[i] = sum; }
+  if (adds(pt.beta)) { y[i] = pt.beta * y[i] + sum; } else { y[i] = sum; }
 }
 
 struct PW {
@@ -91,7 +92,7 @@ fn depthwise_conv2d_bwd_w_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_wo
       }
     }
   }
-  if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+  if (adds(pw.beta)) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
 }
 
 // ---- by blocks and strips of pixels, for a device on which a load costs many multiplications ---------
@@ -121,7 +122,7 @@ fn taps3(t: Task, plane: u32, i: u32) -> vec3f {
 }
 // What a pixel's sum starts from; the transposed convolution has no bias.
 fn biased(plane: u32) -> vec4f {
-  if (p.present == 0u) { return vec4f(); }
+  if (!has(p.present)) { return vec4f(); }
   return vec4f(bias[plane % p.C]);
 }
 
@@ -129,7 +130,7 @@ fn biased(plane: u32) -> vec4f {
 fn put(t: Task, plane: u32, h: u32, q: u32, v: f32) {
   if (h >= t.P || q >= t.Q) { return; }
   let i = (plane * t.P + h) * t.Q + q;
-  if (t.beta != 0.0) { y[i] = t.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(t.beta)) { y[i] = t.beta * y[i] + v; } else { y[i] = v; }
 }
 fn put4(t: Task, plane: u32, h: u32, q: u32, v: vec4f) {
   put(t, plane, h, q, v.x);
@@ -326,7 +327,7 @@ fn depthwise_conv2d_bwd_w_sum_f32(@builtin(workgroup_id) wid: vec3u, @builtin(nu
   if (i >= n) { return; }
   var sum = 0.0;
   for (var c = 0u; c < chunks(); c++) { sum += partial[c * n + i]; }
-  if (pw.beta != 0.0) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
+  if (adds(pw.beta)) { dw[i] = pw.beta * dw[i] + sum; } else { dw[i] = sum; }
 }
 
 // Taps from (r, s) on of channel c, over the rows [first, past) of a chunk.

@@ -1,5 +1,6 @@
 //! use index
 //! use random
+//! use optional
 // A step of a diffusion sampler: guidance, ẑ_0, update and noise. One thread a pair of elements, whose normals
 // come together.
 struct P {
@@ -69,10 +70,10 @@ fn diffusion_step_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgrou
     select(0.0, 1.0 - pb.guidance, pb.guided != 0u) * e,
     pb.c * dn,
   );
-  if (pb.beta_dz != 0.0) { y.x += pb.beta_dz * dz[i]; }
-  if (pb.beta_deps != 0.0) { y.y += pb.beta_deps * deps[i]; }
-  if (pb.beta_duncond != 0.0) { y.z += pb.beta_duncond * duncond[i]; }
-  if (pb.beta_dx0_prev != 0.0) { y.w += pb.beta_dx0_prev * dx0_prev[i]; }
+  if (adds(pb.beta_dz)) { y.x += pb.beta_dz * dz[i]; }
+  if (adds(pb.beta_deps)) { y.y += pb.beta_deps * deps[i]; }
+  if (adds(pb.beta_duncond)) { y.z += pb.beta_duncond * duncond[i]; }
+  if (adds(pb.beta_dx0_prev)) { y.w += pb.beta_dx0_prev * dx0_prev[i]; }
   dz[i] = y.x;
   deps[i] = y.y;
   duncond[i] = y.z;

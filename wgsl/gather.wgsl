@@ -1,5 +1,6 @@
 //! use index
 //! use merge
+//! use optional
 // Rows picked by an index, sums of them, and elements of each row: a thread an element. Their transposes sort the entries
 // by where they go, and of each place by their order, so that the first of a run adds up the whole of it.
 struct PG { N: u32, D: u32, V: u32, outside: u32, beta: f32 }
@@ -9,7 +10,7 @@ struct PG { N: u32, D: u32, V: u32, outside: u32, beta: f32 }
 @group(0) @binding(3) var<uniform> pg: PG;
 
 fn put(i: u32, v: f32, beta: f32) {
-  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+  if (adds(beta)) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
 // Of an index outside: NaN or 0.
@@ -34,7 +35,7 @@ fn gather_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u
 @group(0) @binding(1) var<storage, read> x4: array<vec4f>;
 
 fn put4(i: u32, v: vec4f, beta: f32) {
-  if (beta != 0.0) { y4[i] = beta * y4[i] + v; } else { y4[i] = v; }
+  if (adds(beta)) { y4[i] = beta * y4[i] + v; } else { y4[i] = v; }
 }
 
 @compute @workgroup_size(64)

@@ -1,6 +1,7 @@
 //! use block
 //! use math
 //! use row
+//! use optional
 // Group normalisation: a workgroup of 64 a group of one image, whose numbers lie together. The
 // gradients of weight and bias: a workgroup a channel. On an adapter that runs on the CPU a thread takes
 // sixteen pixels at a time (`blocks`).
@@ -66,7 +67,7 @@ fn groupnorm_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   if (!inside) { return; }
   for (var i = l; i < size; i += 64u) {
     let v = k * (dy[o + i] * weight_b[first + i / pixels] - sum - (x_b[o + i] - m) * k * dot_hat);
-    if (pb.beta != 0.0) { dx[o + i] = pb.beta * dx[o + i] + v; } else { dx[o + i] = v; }
+    if (adds(pb.beta)) { dx[o + i] = pb.beta * dx[o + i] + v; } else { dx[o + i] = v; }
   }
 }
 
@@ -98,8 +99,8 @@ fn groupnorm_bwd_affine_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgr
   s = row_all_sum(s, l);
   t = row_all_sum(t, l);
   if (!inside || l != 0u) { return; }
-  if (pa.beta_dweight != 0.0) { s += pa.beta_dweight * dweight[c]; }
-  if (pa.beta_dbias != 0.0) { t += pa.beta_dbias * dbias[c]; }
+  if (adds(pa.beta_dweight)) { s += pa.beta_dweight * dweight[c]; }
+  if (adds(pa.beta_dbias)) { t += pa.beta_dbias * dbias[c]; }
   dweight[c] = s;
   dbias[c] = t;
 }
@@ -161,7 +162,7 @@ fn groupnorm_bwd_f32__blocks(@builtin(workgroup_id) w: vec3u, @builtin(num_workg
   for (var i = l; i < size; i += 64u) {
     let h = block_less(dyk[o + i] * weight_b[first + i / pixels], sum);
     let v = (h - block_less(xbk[o + i], m) * (k * dot_hat)) * k;
-    if (pb.beta != 0.0) { yk[o + i] = pb.beta * yk[o + i] + v; } else { yk[o + i] = v; }
+    if (adds(pb.beta)) { yk[o + i] = pb.beta * yk[o + i] + v; } else { yk[o + i] = v; }
   }
 }
 
@@ -190,8 +191,8 @@ fn groupnorm_bwd_affine_f32__blocks(@builtin(workgroup_id) w: vec3u, @builtin(nu
   s = row_all_sum(s, l);
   var u = row_all_sum(block_sum(t), l);
   if (!inside || l != 0u) { return; }
-  if (pa.beta_dweight != 0.0) { s += pa.beta_dweight * dweight[c]; }
-  if (pa.beta_dbias != 0.0) { u += pa.beta_dbias * dbias[c]; }
+  if (adds(pa.beta_dweight)) { s += pa.beta_dweight * dweight[c]; }
+  if (adds(pa.beta_dbias)) { u += pa.beta_dbias * dbias[c]; }
   dweight[c] = s;
   dbias[c] = u;
 }

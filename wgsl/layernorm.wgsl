@@ -2,6 +2,7 @@
 //! use index
 //! use math
 //! use row
+//! use optional
 // Layer normalisation: a workgroup of 64 a row. The gradients of weight and bias: a thread a column.
 struct P { R: u32, C: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;    // (R,C)
@@ -92,7 +93,7 @@ fn layernorm_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g
   if (!inside) { return; }
   for (var c = l; c < pb.C; c += 64u) {
     let v = k * (dy[o + c] * weight_b[c] - sum - (x_b[o + c] - m) * k * dot_hat);
-    if (pb.beta != 0.0) { dx[o + c] = pb.beta * dx[o + c] + v; } else { dx[o + c] = v; }
+    if (adds(pb.beta)) { dx[o + c] = pb.beta * dx[o + c] + v; } else { dx[o + c] = v; }
   }
 }
 
@@ -121,7 +122,7 @@ fn layernorm_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgro
   for (var i = 0u; i < n; i++) {
     let h = block_less(block_times(dyk[o + i], weight_bk[i]), sum);
     let v = k * (h - dot_hat * (block_less(x_bk[o + i], m) * k));
-    if (pb.beta != 0.0) { dxk[o + i] = pb.beta * dxk[o + i] + v; } else { dxk[o + i] = v; }
+    if (adds(pb.beta)) { dxk[o + i] = pb.beta * dxk[o + i] + v; } else { dxk[o + i] = v; }
   }
 }
 
@@ -146,8 +147,8 @@ fn affine_of(c: u32, first: u32, to: u32) -> vec2f {
 
 fn put_affine(c: u32, sums: vec2f) {
   var s = sums;
-  if (pa.beta_dweight != 0.0) { s.x += pa.beta_dweight * dweight[c]; }
-  if (pa.beta_dbias != 0.0) { s.y += pa.beta_dbias * dbias[c]; }
+  if (adds(pa.beta_dweight)) { s.x += pa.beta_dweight * dweight[c]; }
+  if (adds(pa.beta_dbias)) { s.y += pa.beta_dbias * dbias[c]; }
   dweight[c] = s.x;
   dbias[c] = s.y;
 }

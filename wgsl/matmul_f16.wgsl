@@ -1,4 +1,5 @@
 //! use halves
+//! use optional
 // Halves, two to a word: products with them, and their conversion. That is integer code, for pack2x16float may
 // round as it likes, and both builtins may take subnormal halves for 0.
 @group(0) @binding(2) var<storage, read> words: array<u32>; // (K,W)
@@ -102,5 +103,5 @@ fn unpack_f16_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: v
   if (i >= pu.R * pu.N) { return; }
   let n = i % pu.N;
   let v = value_of((packed_in[i / pu.N * pu.W + n / 2u] >> (16u * (n & 1u))) & 0xffffu);
-  if (pu.beta != 0.0) { y[i] = pu.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(pu.beta)) { y[i] = pu.beta * y[i] + v; } else { y[i] = v; }
 }

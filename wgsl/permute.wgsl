@@ -1,4 +1,5 @@
 //! use index
+//! use optional
 // y (A,B,C,D) = x read with the strides SA … SD of its axes: a thread an element.
 struct P {
   A: u32, B: u32, C: u32, D: u32,
@@ -16,5 +17,5 @@ fn permute_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3
   let row = i / p.D;
   let ab = row / p.C;
   let v = x[ab / p.B * p.SA + ab % p.B * p.SB + row % p.C * p.SC + i % p.D * p.SD];
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }

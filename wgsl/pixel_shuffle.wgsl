@@ -1,4 +1,5 @@
 //! use index
+//! use optional
 // Pixels of factor² channels side by side, and apart again: a thread an element of the result.
 
 struct P { B: u32, C: u32, P: u32, Q: u32, D: u32, H: u32, W: u32, factor: u32, beta: f32 }
@@ -24,7 +25,7 @@ fn wide(i: u32, f: u32, H: u32, W: u32) -> u32 {
 }
 
 fn put(i: u32, v: f32, beta: f32) {
-  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+  if (adds(beta)) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
 @compute @workgroup_size(64)

@@ -1,5 +1,6 @@
 //! use index
 //! use math
+//! use optional
 // Pooling, a thread an element of the result; a gradient gathers from the windows that hold its pixel.
 // Coordinates below 0 turn into large u32.
 
@@ -52,7 +53,7 @@ struct PMB {
 @group(0) @binding(3) var<uniform> pmb: PMB;
 
 fn put(i: u32, v: f32, beta: f32) {
-  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+  if (adds(beta)) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
 @compute @workgroup_size(64)

@@ -1,6 +1,7 @@
 //! use block
 //! use index
 //! use math
+//! use optional
 // Reductions of rows (R, C) -> (R): a workgroup of 64 a row, strided partial sums, then a tree.
 // Reductions of columns (L, S) -> (S) and expansions: a thread an output; tall ones in chunks (`split`).
 struct PRow { R: u32, C: u32, beta: f32 }
@@ -11,7 +12,7 @@ struct PRow { R: u32, C: u32, beta: f32 }
 var<workgroup> part: array<f32, 64>;
 
 fn store(i: u32, v: f32, beta: f32) {
-  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+  if (adds(beta)) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
 fn tree_sum(l: u32) -> f32 {

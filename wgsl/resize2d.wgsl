@@ -1,4 +1,5 @@
 //! use index
+//! use optional
 // Resizing of images, a thread an element of the result; a gradient gathers from the pixels that its own
 // has a part in. Coordinates are fractions in integers, exact on every device.
 
@@ -14,7 +15,7 @@ struct BilinearBwd { B: u32, C: u32, H: u32, W: u32, P: u32, Q: u32, height: u32
 @group(0) @binding(2) var<uniform> pbb: BilinearBwd;
 
 fn put(i: u32, v: f32, beta: f32) {
-  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+  if (adds(beta)) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
 @compute @workgroup_size(64)

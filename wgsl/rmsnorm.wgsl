@@ -2,6 +2,7 @@
 //! use index
 //! use math
 //! use row
+//! use optional
 // Root-mean-square normalisation: a workgroup of 64 a row. The gradient of weight: a thread a column.
 struct P { R: u32, C: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;    // (R,C)
@@ -65,7 +66,7 @@ fn rmsnorm_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: 
   if (!inside) { return; }
   for (var c = l; c < pb.C; c += 64u) {
     let v = k * (dy[o + c] * weight_b[c] - x_b[o + c] * k * dot_hat);
-    if (pb.beta != 0.0) { dx[o + c] = pb.beta * dx[o + c] + v; } else { dx[o + c] = v; }
+    if (adds(pb.beta)) { dx[o + c] = pb.beta * dx[o + c] + v; } else { dx[o + c] = v; }
   }
 }
 
@@ -86,7 +87,7 @@ fn rmsnorm_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroup
   let dot_hat = block_sum(s) / f32(pb.C);
   for (var i = 0u; i < n; i++) {
     let v = k * (block_times(dyk[o + i], weight_bk[i]) - (k * dot_hat) * x_bk[o + i]);
-    if (pb.beta != 0.0) { dxk[o + i] = pb.beta * dxk[o + i] + v; } else { dxk[o + i] = v; }
+    if (adds(pb.beta)) { dxk[o + i] = pb.beta * dxk[o + i] + v; } else { dxk[o + i] = v; }
   }
 }
 
@@ -106,7 +107,7 @@ fn weight_of(c: u32, first: u32, to: u32) -> f32 {
 
 fn put_weight(c: u32, sum: f32) {
   var s = sum;
-  if (pw.beta != 0.0) { s += pw.beta * dweight[c]; }
+  if (adds(pw.beta)) { s += pw.beta * dweight[c]; }
   dweight[c] = s;
 }
 

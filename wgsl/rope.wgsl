@@ -1,6 +1,7 @@
 //! use index
 //! use math
 //! use random
+//! use optional
 // Rotary position embedding: a thread a position and a pair, for all of the leading rows. Frequencies are
 // fractions of a turn a position, as 64-bit fixed point (x the upper word): a position times a frequency,
 // modulo 2^64, is the exact remainder of the angle. The integer steps are those of wasm/rope.ts.
@@ -72,7 +73,7 @@ fn frequency(i: u32) -> vec2u {
 }
 
 fn put(i: u32, v: f32) {
-  if (p.beta != 0.0) { y[i] = v + p.beta * y[i]; } else { y[i] = v; }
+  if (adds(p.beta)) { y[i] = v + p.beta * y[i]; } else { y[i] = v; }
 }
 
 @compute @workgroup_size(64)

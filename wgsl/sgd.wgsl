@@ -1,5 +1,6 @@
 //! use clip
 //! use index
+//! use optional
 // SGD with momentum in place, one thread an element.
 struct P { N: u32, present: u32, lr: f32, momentum: f32, weight_decay: f32, nesterov: u32, max_norm: f32 }
 @group(0) @binding(0) var<storage, read_write> w: array<f32>; // (N)
@@ -13,7 +14,7 @@ fn sgd_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) n: vec3u,
   let i = linear_index(wid, n, l);
   if (i >= p.N) { return; }
   var d = g[i];
-  if (p.present != 0u) { d *= clip_scale(sumsq[0], p.max_norm); }
+  if (has(p.present)) { d *= clip_scale(sumsq[0], p.max_norm); }
   d += p.weight_decay * w[i];
   let nm = p.momentum * m[i] + d;
   m[i] = nm;

@@ -4,6 +4,7 @@
 //! use online
 //! use row
 //! use share
+//! use optional
 // Softmax of rows and its two derivatives, its logarithm and the derivative of that: one workgroup of 64
 // a row (grid in two dimensions). Few long rows are cut into slices (`split`), and on an adapter that
 // runs on the CPU a thread has a row to itself (`rows`).
@@ -13,7 +14,7 @@ struct P { R: u32, C: u32, beta: f32 }
 @group(0) @binding(2) var<uniform> p: P;
 
 fn put(i: u32, v: f32, beta: f32) {
-  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+  if (adds(beta)) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
 fn at(o: u32, i: u32, to: u32) -> f32 { return select(LOWEST, x[o + min(i, to - 1u)], i < to); }
@@ -109,7 +110,7 @@ fn log_softmax_split_put(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroup
 @group(0) @binding(1) var<storage, read> xb: array<mat4x4f>;
 
 fn put_block(i: u32, v: mat4x4f, beta: f32) {
-  if (beta != 0.0) { yb[i] = beta * yb[i] + v; } else { yb[i] = v; }
+  if (adds(beta)) { yb[i] = beta * yb[i] + v; } else { yb[i] = v; }
 }
 
 fn row_online(o: u32, n: u32) -> Online {

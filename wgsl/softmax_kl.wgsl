@@ -2,6 +2,7 @@
 //! use math
 //! use online
 //! use row
+//! use optional
 // Divergence of softmax(z/T) from softmax(t/T), forward or reverse, skewed by α: a workgroup of 64 a row,
 // or slices of rows (`split`).
 struct P { R: u32, C: u32, kind: u32, alpha: f32, mixture: u32, temperature: f32 }
@@ -209,8 +210,8 @@ fn softmax_kl_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) 
     let off = e.q * centre_b[r];
     let v = k * dloss[r] * select(e.centre - off, (1.0 - pb.alpha) * (off - e.centre), pb.kind == 0u);
     var old = vec4f();
-    if (pb.beta != 0.0) { old = pb.beta * vec4f(dz[j.x], dz[j.y], dz[j.z], dz[j.w]); }
-    let sum = select(v, old + v, pb.beta != 0.0);
+    if (adds(pb.beta)) { old = pb.beta * vec4f(dz[j.x], dz[j.y], dz[j.z], dz[j.w]); }
+    let sum = select(v, old + v, adds(pb.beta));
     // Repeats of the first column have its value.
     dz[j.x] = sum.x;
     dz[j.y] = sum.y;

@@ -4,6 +4,7 @@
 //! use online
 //! use row
 //! use share
+//! use optional
 // Cross-entropy of rows of logits against one label each, in one pass over the logits: a workgroup a
 // row, or slices of rows (`split`). The gradient is elementwise from the saved lse, in place or not.
 struct P { R: u32, C: u32, reduction: u32 }
@@ -170,8 +171,8 @@ fn columns(c: u32, to: u32) -> vec4u {
 
 fn put(k: vec4u, v: vec4f, beta: f32) {
   var old = vec4f();
-  if (beta != 0.0) { old = beta * vec4f(dlogits[k.x], dlogits[k.y], dlogits[k.z], dlogits[k.w]); }
-  let sum = select(v, old + v, beta != 0.0);
+  if (adds(beta)) { old = beta * vec4f(dlogits[k.x], dlogits[k.y], dlogits[k.z], dlogits[k.w]); }
+  let sum = select(v, old + v, adds(beta));
   // Repeats of a number have its value.
   dlogits[k.x] = sum.x;
   dlogits[k.y] = sum.y;
@@ -221,7 +222,7 @@ fn softmax_xent_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_work
       gradient(x[2], total, c + 8u, label, d),
       gradient(x[3], total, c + 12u, label, d),
     );
-    if (pb.beta != 0.0) { v = pb.beta * dlogits_k[r * n + i] + v; }
+    if (adds(pb.beta)) { v = pb.beta * dlogits_k[r * n + i] + v; }
     dlogits_k[r * n + i] = v;
   }
 }

@@ -1,3 +1,4 @@
+//! use optional
 // y (B,N,M) = x (B,M,N): a workgroup moves a block of 16×16 through its memory, so that reads and writes
 // are both contiguous. The padding keeps columns of a block in different banks.
 struct P { B: u32, N: u32, M: u32, beta: f32 }
@@ -24,6 +25,6 @@ fn transpose_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: ve
   if (inside && n0 + l.y < p.N && m0 + l.x < p.M) {
     let i = o + (n0 + l.y) * p.M + m0 + l.x;
     let v = block[l.x][l.y];
-    if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+    if (adds(p.beta)) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
   }
 }

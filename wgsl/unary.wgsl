@@ -1,5 +1,6 @@
 //! use index
 //! use math
+//! use optional
 // y = f(x) elementwise, and dx = dy · f'(·): one thread per element.
 struct P { N: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (N)
@@ -7,7 +8,7 @@ struct P { N: u32, beta: f32 }
 @group(0) @binding(2) var<uniform> p: P;
 
 fn put(i: u32, v: f32) {
-  if (p.beta != 0.0) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(p.beta)) { y[i] = p.beta * y[i] + v; } else { y[i] = v; }
 }
 
 struct PScale { N: u32, by: f32, shift: f32, beta: f32 }
@@ -18,7 +19,7 @@ fn scale_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u,
   let i = linear_index(w, g, l);
   if (i >= ps.N) { return; }
   let v = ps.by * x[i] + ps.shift;
-  if (ps.beta != 0.0) { y[i] = ps.beta * y[i] + v; } else { y[i] = v; }
+  if (adds(ps.beta)) { y[i] = ps.beta * y[i] + v; } else { y[i] = v; }
 }
 
 @compute @workgroup_size(64)
@@ -117,7 +118,7 @@ fn silu_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, 
 @group(0) @binding(3) var<uniform> pb: P;
 
 fn put_dx(i: u32, d: f32) {
-  if (pb.beta != 0.0) { dx[i] = pb.beta * dx[i] + d; } else { dx[i] = d; }
+  if (adds(pb.beta)) { dx[i] = pb.beta * dx[i] + d; } else { dx[i] = d; }
 }
 
 @compute @workgroup_size(64)

@@ -1,5 +1,6 @@
 //! use index
 //! use activation
+//! use optional
 // y (R,N) = beta·y + act(alpha · A·B + bias), B of halves; the file that uses this says how four of a row are read.
 struct PM { R: u32, N: u32, K: u32, W: u32, present: u32, alpha: f32, act: u32, n: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (R,N)
@@ -10,10 +11,10 @@ struct PM { R: u32, N: u32, K: u32, W: u32, present: u32, alpha: f32, act: u32, 
 fn put_y(row: u32, n: u32, sum: f32) {
   if (n >= p.N) { return; }
   var v = p.alpha * sum;
-  if (p.present != 0u) { v += bias[n]; }
+  if (has(p.present)) { v += bias[n]; }
   v = activate(p.act, v);
   let at = row * p.N + n;
-  if (p.beta != 0.0) { y[at] = p.beta * y[at] + v; } else { y[at] = v; }
+  if (adds(p.beta)) { y[at] = p.beta * y[at] + v; } else { y[at] = v; }
 }
 
 // A 4×4 block a thread. Rows past the last repeat it, and like columns past the last are not stored.

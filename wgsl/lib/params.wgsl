@@ -1,4 +1,5 @@
 //! use index
+//! use optional
 // What the variants of matmul_bwd_params share.
 struct P { K: u32, N: u32, R: u32, present: u32, alpha: f32, act: u32, beta_dw: f32, beta_db: f32 }
 @group(0) @binding(0) var<storage, read_write> dw: array<f32>; // (K,N)
@@ -29,10 +30,10 @@ fn put_dw(k: u32, n: u32, sum: f32) {
   if (k >= p.K || n >= p.N) { return; }
   let i = k * p.N + n;
   let v = p.alpha * sum;
-  if (p.beta_dw != 0.0) { dw[i] = p.beta_dw * dw[i] + v; } else { dw[i] = v; }
+  if (adds(p.beta_dw)) { dw[i] = p.beta_dw * dw[i] + v; } else { dw[i] = v; }
 }
 
 fn put_db(n: u32, v: f32) {
   if (n >= p.N) { return; }
-  if (p.beta_db != 0.0) { db[n] = p.beta_db * db[n] + v; } else { db[n] = v; }
+  if (adds(p.beta_db)) { db[n] = p.beta_db * db[n] + v; } else { db[n] = v; }
 }

@@ -1,5 +1,6 @@
 //! use index
 //! use activation
+//! use optional
 // What the products y (B,M,N) = beta·y + act(alpha · A·B + bias) share; a and b stand in the file that uses this,
 // for some bind them as vectors.
 struct P {
@@ -13,12 +14,12 @@ struct P {
 
 fn finish(i: u32, n: u32, s: f32, alpha: f32, present: u32, act: u32, beta: f32) {
   var v = alpha * s;
-  if (present != 0u) { v += bias[n]; }
+  if (has(present)) { v += bias[n]; }
   put(i, activate(act, v), beta);
 }
 
 fn put(i: u32, v: f32, beta: f32) {
-  if (beta != 0.0) { y[i] = beta * y[i] + v; } else { y[i] = v; }
+  if (adds(beta)) { y[i] = beta * y[i] + v; } else { y[i] = v; }
 }
 
 // Where element (row, k = 0) of an operand lies, and the step to the next k.
