@@ -1,6 +1,6 @@
 import { type Backend, capture, type Step, scope, type Tensor } from "../../core/index.ts";
+import { type Dataset, gatherRows, permutation, type Split } from "../digits.ts";
 import type { Config } from "./config.ts";
-import { type Dataset, gatherRows, permutation, type Split } from "./digits.ts";
 import { forward, init, type State, step, transfersDue } from "./network.ts";
 
 export interface Curve {

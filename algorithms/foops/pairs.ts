@@ -1,5 +1,5 @@
 import { normalPair, threefry2x32, uniformOf } from "../../core/threefry.ts";
-import { type Dataset, mnistDigits, permutation } from "../analog/digits.ts";
+import { type Dataset, mnistDigits, permutation } from "../digits.ts";
 
 /** Images flat in rows of side², with the label of the upper left and of the lower right pattern. */
 export interface Pairs {

@@ -1,7 +1,8 @@
 import type { Chart, StudyContext, Table } from "../../../core/study.ts";
+import { mnistDigits, type Split } from "../../digits.ts";
 import { atLeast, atMost, type Experiment, experiment, meanOf } from "../../experiments.ts";
 import { type Config, defaults, type Method, type Response } from "../config.ts";
-import { mnistDigits, type Split, segmentDigits } from "../digits.ts";
+import { segmentDigits } from "../segments.ts";
 import { type Curve, train } from "../train.ts";
 
 // Classification: E2–E5 of the paper page on seven-segment digits, and the tables of the paper on MNIST.
