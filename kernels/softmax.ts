@@ -9,10 +9,17 @@ import {
   type WebgpuVariant,
 } from "../core/contract.ts";
 import source from "../wgsl/softmax.wgsl";
-import { fewLongRows, rowGrid, rowTiles, sliceBytes, sliceGrid, threadRows } from "./lib/rows.ts";
+import {
+  fewLongRows,
+  rowGrid,
+  rowTiles,
+  shortRows,
+  sliceBytes,
+  sliceGrid,
+  threadRows,
+} from "./lib/rows.ts";
 
-const webgpu = [{ source, grid: rowGrid }];
-const rows = [threadRows(source), ...webgpu];
+const rows = [threadRows(source), shortRows(source), { source, grid: rowGrid }];
 /** Few long rows are cut into slices: every thread's share of them, a row's total, the results. */
 const split = (put: string): WebgpuVariant[] => [
   {
@@ -169,7 +176,10 @@ const long = (): Case[] => [
   { dims: { R: [2], C: 4097 } },
   { dims: { R: [1], C: 50257 } },
 ];
-const bench = (): Case[] => [{ dims: { R: [1024], C: 1024 }, source: "rows of 1024" }];
+const bench = (): Case[] => [
+  { dims: { R: [1024], C: 1024 }, source: "rows of 1024" },
+  { dims: { R: [1024], C: 10 }, source: "digits, batch 1024" },
+];
 const tol = { rel: 1e-5, abs: 1e-6 };
 
 export const softmaxSuites: Suite[] = [

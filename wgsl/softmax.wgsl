@@ -6,8 +6,8 @@
 //! use share
 //! use optional
 // Softmax of rows and its two derivatives, its logarithm and the derivative of that: one workgroup of 64
-// a row (grid in two dimensions). Few long rows are cut into slices (`split`), and on an adapter that
-// runs on the CPU a thread has a row to itself (`rows`).
+// a row (grid in two dimensions). Few long rows are cut into slices (`split`). A thread has a short row to
+// itself (`short`), on an adapter that runs on the CPU a longer one too (`rows`).
 struct P { R: u32, C: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>; // (R,C)
 @group(0) @binding(1) var<storage, read> x: array<f32>;       // (R,C)
@@ -145,6 +145,26 @@ fn log_softmax_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroup
   for (var i = 0u; i < n; i++) { put_block(o + i, block_less(xb[o + i], t), p.beta); }
 }
 
+// ---- a thread a short row --------------------------------------------------------------------------
+
+@compute @workgroup_size(64)
+fn softmax_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row >= p.R) { return; }
+  let o = row * p.C;
+  let t = softmax_of(own(o, p.C));
+  for (var c = o; c < o + p.C; c++) { put(c, exp_f(x[c] - t.x) * t.y, p.beta); }
+}
+
+@compute @workgroup_size(64)
+fn log_softmax_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row >= p.R) { return; }
+  let o = row * p.C;
+  let t = log_of(own(o, p.C));
+  for (var c = o; c < o + p.C; c++) { put(c, x[c] - t, p.beta); }
+}
+
 // ---- derivatives ---------------------------------------------------------------------------------
 
 @group(0) @binding(2) var<storage, read> v2: array<f32>; // (R,C)
@@ -176,6 +196,16 @@ fn softmax_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroup
   for (var i = 0u; i < n; i++) { put_block(o + i, block_times(v2b[o + i], block_less(xb[o + i], t)), pb.beta); }
 }
 
+@compute @workgroup_size(64)
+fn softmax_bwd_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row >= pb.R) { return; }
+  let o = row * pb.C;
+  var s = 0.0;
+  for (var c = o; c < o + pb.C; c++) { s += x[c] * v2[c]; }
+  for (var c = o; c < o + pb.C; c++) { put(c, v2[c] * (x[c] - s), pb.beta); }
+}
+
 // dx = dy − e^y Σ dy; bindings dx, dy, y.
 @compute @workgroup_size(64)
 fn log_softmax_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
@@ -199,6 +229,16 @@ fn log_softmax_bwd_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_workg
   for (var i = 0u; i < n; i++) { s += xb[o + i]; }
   let t = block_sum(s);
   for (var i = 0u; i < n; i++) { put_block(o + i, xb[o + i] - block_exp(v2b[o + i], 0.0) * t, pb.beta); }
+}
+
+@compute @workgroup_size(64)
+fn log_softmax_bwd_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row >= pb.R) { return; }
+  let o = row * pb.C;
+  var s = 0.0;
+  for (var c = o; c < o + pb.C; c++) { s += x[c]; }
+  for (var c = o; c < o + pb.C; c++) { put(c, x[c] - exp_f(v2[c]) * s, pb.beta); }
 }
 
 @group(0) @binding(3) var<storage, read> v3: array<f32>; // (R,C)
@@ -242,4 +282,18 @@ fn softmax_bwd_bwd_y_f32__rows(@builtin(workgroup_id) w: vec3u, @builtin(num_wor
     let d = v2b[o + i];
     put_block(o + i, block_times(xb[o + i], block_less(d, sum)) - d * dot_u, pbb.beta);
   }
+}
+
+@compute @workgroup_size(64)
+fn softmax_bwd_bwd_y_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = linear_index(w, g, l);
+  if (row >= pbb.R) { return; }
+  let o = row * pbb.C;
+  var s = 0.0;
+  var t = 0.0;
+  for (var c = o; c < o + pbb.C; c++) {
+    s += v2[c] * v3[c];
+    t += x[c] * v3[c];
+  }
+  for (var c = o; c < o + pbb.C; c++) { put(c, x[c] * (v2[c] - s) - v2[c] * t, pbb.beta); }
 }

@@ -109,15 +109,7 @@ fn softmax_xent_f32__mean_of_rows(@builtin(local_invocation_index) l: u32) {
   store_mean(s, l);
 }
 
-// By a thread alone.
-fn own_lse(row: u32) -> f32 {
-  let o = row * p.C;
-  var m = LOWEST;
-  for (var c = 0u; c < p.C; c++) { m = max_nan(m, logits[o + c]); }
-  var s = 0.0;
-  for (var c = 0u; c < p.C; c++) { s += exp_f(logits[o + c] - m); }
-  return online_lse(vec2f(m, s));
-}
+fn own_lse(row: u32) -> f32 { return online_lse(own(row * p.C, p.C)); }
 
 @compute @workgroup_size(64)
 fn softmax_xent_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as analog from "../../algorithms/analog/index.ts";
 import { type Backend, init, scope, ValueError } from "../../core/index.ts";
+import { others, ref } from "../support/all-backends.ts";
 import { openBackend } from "../support/backends.ts";
 
 const { defaults } = analog;
@@ -40,16 +41,6 @@ async function run(be: Backend, config: analog.Config, steps: number) {
 }
 
 describe("training step", () => {
-  let ref: Backend;
-  let others: Backend[];
-  beforeAll(async () => {
-    ref = await openBackend("ref");
-    others = [await openBackend("wasm"), await openBackend("webgpu")];
-  });
-  afterAll(() => {
-    for (const be of [ref, ...others]) be.dispose();
-  });
-
   test.each([
     ["FCN", small.layers],
     ["CNN", tinyCnn],

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import * as foops from "../../algorithms/foops/index.ts";
 import {
   type Backend,
@@ -10,7 +10,7 @@ import {
 } from "../../core/index.ts";
 import { threefry2x32, uniformOf } from "../../core/threefry.ts";
 import { matmul, mean, mul, softmax_xent, square, sub, sum, tanh } from "../../kernels/index.ts";
-import { openBackend } from "../support/backends.ts";
+import { others, ref } from "../support/all-backends.ts";
 
 const { defaults } = foops;
 const uniform = (i: number, lo: number, hi: number) =>
@@ -60,16 +60,6 @@ const line = (be: Backend, xs: number[], l: number, tau: number, steps = 4000) =
     { x: xs },
     steps,
   );
-
-let ref: Backend;
-let others: Backend[];
-beforeAll(async () => {
-  ref = await openBackend("ref");
-  others = [await openBackend("wasm"), await openBackend("webgpu")];
-});
-afterAll(() => {
-  for (const be of [ref, ...others]) be.dispose();
-});
 
 describe("T1: the merit function of Fig. 2", () => {
   const outside = (x: number) => Math.max(0, Math.abs(x) - 0.5);

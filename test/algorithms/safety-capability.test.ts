@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import * as sc from "../../algorithms/safety-capability/index.ts";
 import { Stream } from "../../algorithms/safety-capability/random.ts";
 import {
@@ -10,7 +10,7 @@ import {
   teachersOf,
 } from "../../algorithms/safety-capability/teachers.ts";
 import { type Backend, scope, TilegradError, ValueError } from "../../core/index.ts";
-import { openBackend } from "../support/backends.ts";
+import { others, ref } from "../support/all-backends.ts";
 
 const { defaults } = sc;
 const quiet = { warn: () => {} };
@@ -25,16 +25,6 @@ function data(n = 64) {
   return { task, proxy };
 }
 const start = startOf(3);
-
-let ref: Backend;
-let others: Backend[];
-beforeAll(async () => {
-  ref = await openBackend("ref");
-  others = [await openBackend("wasm"), await openBackend("webgpu")];
-});
-afterAll(() => {
-  for (const be of [ref, ...others]) be.dispose();
-});
 
 const tuned = (
   be: Backend,

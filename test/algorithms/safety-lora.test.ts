@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { sequences } from "../../algorithms/safety-capability/experiments/lora.ts";
 import * as sc from "../../algorithms/safety-capability/index.ts";
 import { Stream } from "../../algorithms/safety-capability/random.ts";
 import { answered, teachersOf } from "../../algorithms/safety-capability/teachers.ts";
 import { type Backend, scope, slab, type Tensor } from "../../core/index.ts";
-import { openBackend } from "../support/backends.ts";
+import { others, ref } from "../support/all-backends.ts";
 
 // S4's checks: LoRA on the products of a transformer with grouped heads, against the dense model it stands for.
 
@@ -18,16 +18,6 @@ const SHAPES: sc.Shapes = {
   inner: 24,
 };
 const LORA: sc.Lora = { rank: 3, alpha: 12 };
-
-let ref: Backend;
-let others: Backend[];
-beforeAll(async () => {
-  ref = await openBackend("ref");
-  others = [await openBackend("wasm"), await openBackend("webgpu")];
-});
-afterAll(() => {
-  for (const be of [ref, ...others]) be.dispose();
-});
 
 const examples = (n: number) =>
   sequences(answered(teachersOf(2).A, 0, n, new Stream(2, 1), new Set()));

@@ -1,6 +1,8 @@
 //! use online
-// A thread's share of a row of logits: every 64th of the numbers from `first` on, below `to`. The file that uses it
-// has at(o, i, to): number i of the row at o, LOWEST from `to` on.
+// What threads see of a row of logits. The file that uses this has at(o, i, to): number i of the row at o, LOWEST from
+// `to` on.
+
+// A thread's share of a row of logits: every 64th of the numbers from `first` on, below `to`.
 fn share(o: u32, first: u32, to: u32) -> vec2f {
   var a = NOTHING;
   for (var c = first; c < to; c += 1024u) {
@@ -12,4 +14,13 @@ fn share(o: u32, first: u32, to: u32) -> vec2f {
     ));
   }
   return a;
+}
+
+// All of a short row, by a thread alone.
+fn own(o: u32, to: u32) -> vec2f {
+  var m = LOWEST;
+  for (var c = 0u; c < to; c++) { m = max_nan(m, at(o, c, to)); }
+  var s = 0.0;
+  for (var c = 0u; c < to; c++) { s += exp_f(at(o, c, to) - m); }
+  return vec2f(m, s);
 }
