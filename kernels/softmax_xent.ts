@@ -149,8 +149,8 @@ export const softmax_xent_bwd = /* @__PURE__ */ defineKernel({
 });
 
 /**
- * `softmax_xent_bwd` in place: logits (R,C) become their gradient. For steps without room for a gradient as large as the logits; see `softmax_xent`. Has no
- * VJP, and what a tape recorded of the logits before is spoilt.
+ * `softmax_xent_bwd` in place: logits (R,C) become their gradient. For steps without room for a gradient as
+ * large as the logits; see `softmax_xent`. Has no VJP, and what a tape recorded of the logits before is spoilt.
  */
 export const softmax_xent_bwd_inplace = /* @__PURE__ */ defineKernel({
   name: "softmax_xent_bwd_inplace",
@@ -165,7 +165,7 @@ export const softmax_xent_bwd_inplace = /* @__PURE__ */ defineKernel({
   params: reduction(),
   ref: (a, d, p) => gradient(a.logits as Float64Array, a.logits as Float64Array, a, d, p),
   cost: ({ R, C }) => ({ flops: 14 * R * C, bytes: 4 * (2 * R * C + 3 * R) }),
-  webgpu: [{ source, grid: runGrid }],
+  webgpu: [shortRows(source), { source, grid: runGrid }],
   wasm: rowTiles,
 });
 

@@ -256,3 +256,18 @@ fn softmax_xent_bwd_inplace_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_wo
     put(k, gradient(x, total, four, label, d), 0.0);
   }
 }
+
+@compute @workgroup_size(64)
+fn softmax_xent_bwd_inplace_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = linear_index(w, g, l);
+  if (r >= p.R) { return; }
+  let label = labels_i[r];
+  let total = lse_i[r];
+  let d = or_nan(given(r, p.R, p.reduction), label, p.C);
+  for (var c = 0u; c < p.C; c += 4u) {
+    let four = min(c + vec4u(0u, 1u, 2u, 3u), vec4u(p.C - 1u));
+    let k = r * p.C + four;
+    let x = vec4f(dlogits[k.x], dlogits[k.y], dlogits[k.z], dlogits[k.w]);
+    put(k, gradient(x, total, four, label, d), 0.0);
+  }
+}
