@@ -13,7 +13,7 @@ import {
 } from "../core/contract.ts";
 import source from "../wgsl/reduce.wgsl";
 import { mul } from "./binary.ts";
-import { rowGrid, threadRows } from "./lib/rows.ts";
+import { rowGrid, shortRows, threadRows } from "./lib/rows.ts";
 import { scale } from "./unary.ts";
 
 const ROWS = 8;
@@ -35,7 +35,7 @@ const rows = (
     },
     ...(vjp ? { vjp } : {}),
     cost: ({ R, C }) => ({ flops: flops * R * C, bytes: 4 * (R * C + R) }),
-    webgpu: [threadRows(source), { source, grid: rowGrid }],
+    webgpu: [threadRows(source), shortRows(source), { source, grid: rowGrid }],
     wasm: { tiles: ({ R }) => Math.ceil(R / ROWS) },
   });
 

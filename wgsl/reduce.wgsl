@@ -2,7 +2,7 @@
 //! use index
 //! use math
 //! use optional
-// Reductions of rows (R, C) -> (R): a workgroup of 64 a row, strided partial sums, then a tree.
+// Reductions of rows (R, C) -> (R): a workgroup of 64 a row, strided partial sums, then a tree; a thread a short row.
 // Reductions of columns (L, S) -> (S) and expansions: a thread an output; tall ones in chunks (`split`).
 struct PRow { R: u32, C: u32, beta: f32 }
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
@@ -24,19 +24,29 @@ fn tree_sum(l: u32) -> f32 {
   return part[0];
 }
 
-// Each thread adds runs of 64 of its terms before they join its total.
-fn row_sum(r: u32, l: u32, squares: bool) -> f32 {
+// Of every `step`th number of a row, in runs of 64 terms that join the total.
+fn strided_sum(r: u32, first: u32, step: u32, squares: bool) -> f32 {
   var total = 0.0;
   var run = 0.0;
   var n = 0u;
-  for (var c = l; c < p.C; c += 64u) {
+  for (var c = first; c < p.C; c += step) {
     let v = x[r * p.C + c];
     run += select(v, v * v, squares);
     n += 1u;
     if ((n & 63u) == 0u) { total += run; run = 0.0; }
   }
-  part[l] = total + run;
+  return total + run;
+}
+
+fn row_sum(r: u32, l: u32, squares: bool) -> f32 {
+  part[l] = strided_sum(r, l, 64u, squares);
   return tree_sum(l);
+}
+
+fn strided_max(r: u32, first: u32, step: u32) -> f32 {
+  var m = x[r * p.C + min(first, max(p.C, 1u) - 1u)];
+  for (var c = first + step; c < p.C; c += step) { m = max_nan(m, x[r * p.C + c]); }
+  return m;
 }
 
 @compute @workgroup_size(64)
@@ -68,16 +78,37 @@ fn max_nan(a: f32, b: f32) -> f32 {
 @compute @workgroup_size(64)
 fn max_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
   let r = w.y * g.x + w.x;
-  let row = min(r, max(p.R, 1u) - 1u);
-  var m = x[row * p.C + min(l, max(p.C, 1u) - 1u)];
-  for (var c = l + 64u; c < p.C; c += 64u) { m = max_nan(m, x[row * p.C + c]); }
-  part[l] = m;
+  part[l] = strided_max(min(r, max(p.R, 1u) - 1u), l, 64u);
   workgroupBarrier();
   for (var s = 32u; s > 0u; s >>= 1u) {
     if (l < s) { part[l] = max_nan(part[l], part[l + s]); }
     workgroupBarrier();
   }
   if (l == 0u && r < p.R) { store(r, part[0], p.beta); }
+}
+
+@compute @workgroup_size(64)
+fn sum_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = linear_index(w, g, l);
+  if (r < p.R) { store(r, strided_sum(r, 0u, 1u, false), p.beta); }
+}
+
+@compute @workgroup_size(64)
+fn mean_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = linear_index(w, g, l);
+  if (r < p.R) { store(r, strided_sum(r, 0u, 1u, false) / f32(p.C), p.beta); }
+}
+
+@compute @workgroup_size(64)
+fn sum_squares_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = linear_index(w, g, l);
+  if (r < p.R) { store(r, strided_sum(r, 0u, 1u, true), p.beta); }
+}
+
+@compute @workgroup_size(64)
+fn max_f32__short(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) g: vec3u, @builtin(local_invocation_index) l: u32) {
+  let r = linear_index(w, g, l);
+  if (r < p.R) { store(r, strided_max(r, 0u, 1u), p.beta); }
 }
 
 // A thread a row of blocks of sixteen, in runs of 64 that join its total, for adapters that run on the CPU.
