@@ -63,10 +63,9 @@ export class GpuContext {
   variant(call: Call): WebgpuVariant {
     const { spec, scalars, tensors } = call;
     const names = scalarNames(spec);
-    return narrowed(this.#forced.get(spec) ?? this.#choose(call), {
-      adds: scalars.some(({ value }, i) => names[i].output !== undefined && value !== 0),
-      present: spec.args.some((a, i) => a.role === "opt" && tensors[i] !== undefined),
-    });
+    const adds = scalars.some(({ value }, i) => names[i].output !== undefined && value !== 0);
+    const present = spec.args.some((a, i) => a.role === "opt" && tensors[i] !== undefined);
+    return narrowed(this.#forced.get(spec) ?? this.#choose(call), adds, present);
   }
 
   #choose({ spec, dims, params, scalars }: Call): WebgpuVariant {

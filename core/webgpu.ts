@@ -281,7 +281,7 @@ export class WebgpuBackend extends Backend {
         const { dims, params } = bindShapes(spec, shapes, given);
         const variant = chooseVariant(spec, this.#ctx.capabilities, dims, params);
         const present = spec.args.some((a) => a.role === "opt" && shapes[a.name]);
-        return this.#ctx.pipelines.prepare(spec, narrowed(variant, { adds: false, present }));
+        return this.#ctx.pipelines.prepare(spec, narrowed(variant, false, present));
       }),
     );
   }
