@@ -1,5 +1,6 @@
 //! use clip
 //! use math
+//! use optional
 // AdamW in place, four elements a thread: what 1 − βᵗ takes is shared.
 struct P {
   N: u32, present: u32,
@@ -22,7 +23,7 @@ fn adamw_f32(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) n: vec3
   let c1 = correction(p.beta1);
   let c2 = correction(p.beta2);
   var s = 1.0;
-  if (p.present != 0u) { s = clip_scale(sumsq[0], p.max_norm); }
+  if (has(p.present)) { s = clip_scale(sumsq[0], p.max_norm); }
   let first = (wid.y * n.x + wid.x) * 256u + l;
   for (var i = first; i < min(first + 256u, p.N); i += 64u) {
     let d = s * g[i];

@@ -21,13 +21,13 @@ fn attention_bwd_rows_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgrou
   var delta = 0.0;
   for (var d = 0u; d < pr.D; d++) {
     var c = 0.0;
-    if ((pr.present & 1u) != 0u) {
+    if (has(pr.present & 1u)) {
       c = do_r[i * pr.D + d];
       delta += c * o_r[i * pr.D + d];
     }
     rows_out[i * pr.E + d] = c;
   }
-  if ((pr.present & 2u) != 0u) { delta -= dlse_r[i]; }
+  if (has(pr.present & 2u)) { delta -= dlse_r[i]; }
   rows_out[i * pr.E + pr.D] = lse_r[i];
   rows_out[i * pr.E + pr.D + 1u] = delta;
 }
@@ -57,7 +57,7 @@ fn weight(score: f32, lse: f32) -> f32 {
 }
 
 fn bias_at(row: u32, j: u32) -> f32 {
-  if (pb.present == 0u) { return 0.0; }
+  if (!has(pb.present)) { return 0.0; }
   return bias_b[(row % (pb.L * pb.S)) * pb.T + j];
 }
 

@@ -18,13 +18,13 @@ struct P {
 
 fn one(i: u32, noise: f32) {
   var e = eps[i];
-  if ((p.present & 1u) != 0u) { e = uncond[i] + p.guidance * (e - uncond[i]); }
+  if (has(p.present & 1u)) { e = uncond[i] + p.guidance * (e - uncond[i]); }
   let zi = z[i];
   var x = p.x0_z * zi + p.x0_e * e;
   // Comparisons that a NaN fails: it stays.
   if (p.clip > 0.0) { x = select(select(x, p.clip, x > p.clip), -p.clip, x < -p.clip); }
   var y = p.a * x + p.b * zi;
-  if ((p.present & 2u) != 0u) { y += p.c * x0_prev[i]; }
+  if (has(p.present & 2u)) { y += p.c * x0_prev[i]; }
   if (p.sigma != 0.0) { y += p.sigma * noise; }
   x0[i] = x;
   next[i] = y;
@@ -59,9 +59,9 @@ fn diffusion_step_bwd_f32(@builtin(workgroup_id) w: vec3u, @builtin(num_workgrou
   let i = linear_index(w, g, l);
   if (i >= pb.N) { return; }
   var dn = 0.0;
-  if ((pb.present & 1u) != 0u) { dn = dnext[i]; }
+  if (has(pb.present & 1u)) { dn = dnext[i]; }
   var d = pb.a * dn;
-  if ((pb.present & 2u) != 0u) { d += dx0[i]; }
+  if (has(pb.present & 2u)) { d += dx0[i]; }
   if (pb.clip > 0.0 && !(abs(x0_b[i]) < pb.clip)) { d = 0.0; }
   let e = pb.x0_e * d;
   var y = vec4f(

@@ -1,5 +1,6 @@
 //! use index
 //! use math
+//! use optional
 // Fourier transform of rows. Powers of two in one workgroup a row: the input goes to the output in
 // bit-reversed order, then log₂ N passes of butterflies of radix 2 run there in place. Any N in passes of
 // Stockham's over the factors of N, between scratch and the output; or by the definition.
@@ -75,7 +76,7 @@ fn quarter_turns(x: vec2f, q: u32) -> vec2f {
 }
 
 fn input(i: u32) -> vec2f {
-  if (p.present == 1u) { return vec2f(xr[i], xi[i]); }
+  if (has(p.present)) { return vec2f(xr[i], xi[i]); }
   return vec2f(xr[i], 0.0);
 }
 
