@@ -182,7 +182,7 @@ export const batchnormSuites: Suite[] = [
     kernel: batchnorm_bwd,
     cases: () => [...cases(), ...cases().map((c) => ({ ...c, params: { inference: 1 } }))],
     bench,
-    tol,
+    tol: { rel: 2e-5, abs: 3e-5, why: "sums of up to 4,900 terms in f32 that may cancel" },
     fill: { variance },
   },
 ];
