@@ -277,11 +277,15 @@ export class WebgpuBackend extends Backend {
   ): Promise<void> {
     this.assertLive();
     await Promise.all(
-      kernels.map(({ kernel: { spec }, shapes, params: given = {} }) => {
+      kernels.flatMap(({ kernel: { spec }, shapes, params: given = {} }) => {
         const { dims, params } = bindShapes(spec, shapes, given);
         const variant = chooseVariant(spec, this.#ctx.capabilities, dims, params);
         const present = spec.args.some((a) => a.role === "opt" && shapes[a.name]);
-        return this.#ctx.pipelines.prepare(spec, narrowed(variant, false, present));
+        // a call may add to an output, or not: texts of their own
+        const texts = spec.args.some((a) => a.role === "acc") ? [false, true] : [false];
+        return texts.map((adds) =>
+          this.#ctx.pipelines.prepare(spec, narrowed(variant, adds, present)),
+        );
       }),
     );
   }
